@@ -1,0 +1,99 @@
+import type { Clock } from '../daemon/core/clock.js';
+import type { DatabaseConfig, LinkConfig } from '../daemon/core/config.js';
+import type { Observation } from '../daemon/core/observation.js';
+import type { LinkId } from '../daemon/core/signal.js';
+
+/** Receives observations as they are made; it never throws and never waits. */
+export type Emit = (observation: Observation) => void;
+
+/** Diagnostics that people read; never row content, never secrets. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/**
+ * One source of observations. `run` resolves when `signal` aborts, after every connection and timer of the collector is
+ * closed, and rejects on a fault; the supervisor starts it again with backoff. Before it rejects it need not emit
+ * unknowns: the supervisor calls `down` for that.
+ */
+export interface Collector {
+  /** Bounded, unique in the daemon, for example `onprem/wal`; a label of metrics. */
+  readonly name: string;
+  run(emit: Emit, signal: AbortSignal): Promise<void>;
+  /** The observations that make all of this collector's signals unknown, with `reason`, at the present instant. */
+  down(reason: string): Observation[];
+}
+
+/** What every collector is handed. */
+export interface CollectorContext {
+  clock: Clock;
+  log: Log;
+  /** The daemon's id: the `daemon` column of its heartbeat rows. */
+  daemonId: string;
+}
+
+/** One statement that setup would run, with why it is needed. */
+export interface SqlStep {
+  database: string;
+  /** Short, for people: `create the heartbeat table`. */
+  why: string;
+  sql: string;
+}
+
+/** One finding of `doctor`. */
+export interface Finding {
+  /** `ok`, `warning` (works, but read it) or `fault` (a signal would be unknown or a link cannot be watched). */
+  level: 'ok' | 'warning' | 'fault';
+  database: string | null;
+  link: LinkId | null;
+  /** What was found. */
+  message: string;
+  /** Which signals would be unknown because of it. */
+  signals: readonly string[];
+  /** What to do, exact SQL or setting where possible. */
+  remedy: string | null;
+}
+
+/** A link together with the two databases it runs between, and the migration it belongs to. */
+export interface LinkPlan {
+  id: LinkId;
+  migration: string;
+  config: LinkConfig;
+  from: DatabaseConfig;
+  to: DatabaseConfig;
+}
+
+/**
+ * What one database engine offers to the rest. The composition root asks for collectors; the command line asks for SQL,
+ * setup and diagnosis. `links` are always all links of the configuration whose databases are of this engine on the side
+ * in question.
+ */
+export interface EnginePort {
+  readonly engine: 'postgres' | 'mysql';
+  /** Every collector needed for the links and databases given; created, not started. */
+  collectors(databases: readonly DatabaseConfig[], links: readonly LinkPlan[], context: CollectorContext): Collector[];
+  /** The least-privilege SQL for one database, without connecting: roles and grants, heartbeat table, publication, trigger. */
+  grants(database: DatabaseConfig, links: readonly LinkPlan[]): SqlStep[];
+  /** Applies what `grants` says through `adminUrl`, idempotent; with `dryRun` only says what it would do. Yields each step as it is done. */
+  setup(
+    database: DatabaseConfig,
+    links: readonly LinkPlan[],
+    options: { adminUrl: string | null; dryRun: boolean; signal: AbortSignal },
+  ): AsyncIterable<{ step: SqlStep; outcome: 'done' | 'unchanged' | 'would-do' }>;
+  /** Removes everything that setup made. */
+  teardown(
+    database: DatabaseConfig,
+    links: readonly LinkPlan[],
+    options: { adminUrl: string | null; dryRun: boolean; signal: AbortSignal },
+  ): AsyncIterable<{ step: SqlStep; outcome: 'done' | 'unchanged' | 'would-do' }>;
+  /** Connects with the daemon's own user and reports what would be unknown and how to mend it. */
+  doctor(
+    databases: readonly DatabaseConfig[],
+    links: readonly LinkPlan[],
+    context: CollectorContext,
+    signal: AbortSignal,
+  ): Promise<Finding[]>;
+}

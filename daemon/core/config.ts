@@ -1,0 +1,100 @@
+import type { Condition } from './condition.js';
+import type { Us } from './clock.js';
+import type { LinkName } from './signal.js';
+
+/** A secret that was resolved from `${env:…}` or `${file:…}`; it prints as `[secret]` everywhere but through `reveal`. */
+export interface Secret {
+  /** The value now; `${file:…}` secrets are read again at each call, so that rotated passwords are taken up. Throws a SourceError when the file has gone. */
+  reveal(): string;
+  toString(): string;
+  toJSON(): string;
+}
+
+/** The whole configuration, checked and resolved; nothing in it is unvalidated. */
+export interface Config {
+  /** Path the configuration was read from, as given. */
+  file: string;
+  /** SHA-256 of the text as written (secrets are not in it), hexadecimal. */
+  hash: string;
+  daemon: DaemonConfig;
+  store: { path: string; retainUs: Us };
+  databases: ReadonlyMap<string, DatabaseConfig>;
+  migrations: ReadonlyMap<string, MigrationConfig>;
+  /** Gates across migrations; their conditions name signals as `migration.signal`. */
+  gates: ReadonlyMap<string, GateConfig>;
+  /** Things that are allowed but that a careful engineer would not do; shown by `config check` and logged at start. */
+  warnings: readonly string[];
+}
+
+export interface DaemonConfig {
+  id: string;
+  listen: { host: string; port: number };
+  tls: { cert: string; key: string } | null;
+  /** Null: no authentication (loopback only, or `auth: none` written out). */
+  auth: { tokens: readonly TokenConfig[] } | null;
+}
+
+export interface TokenConfig {
+  name: string;
+  token: Secret;
+  role: 'reader' | 'operator';
+}
+
+export interface DatabaseConfig {
+  name: string;
+  engine: 'postgres' | 'mysql';
+  /** Where to connect; nothing secret. */
+  address: { host: string; port: number; database: string; user: string };
+  /** Null when the URL carries no password (trust, peer, certificate). */
+  password: Secret | null;
+  tls: TlsConfig;
+  /** WAL / binlog reader on this side. */
+  read: 'auto' | 'on' | 'off';
+}
+
+/** `mode` as libpq spells it; `ca`, `cert` and `key` are file paths, read again at each reconnect. */
+export interface TlsConfig {
+  mode: 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-full';
+  ca: string | null;
+  cert: string | null;
+  key: string | null;
+}
+
+export interface MigrationConfig {
+  name: string;
+  /** Names of databases. */
+  source: string;
+  target: string;
+  links: Readonly<Partial<Record<LinkName, LinkConfig>>> & { forward: LinkConfig };
+  promotion: 'manual' | 'detect';
+  gates: ReadonlyMap<string, GateConfig>;
+}
+
+export interface LinkConfig {
+  name: LinkName;
+  via: 'postgres-logical' | 'postgres-physical' | 'none';
+  /** Databases by the direction of this link (for `reverse`, `from` is the migration's target). */
+  from: string;
+  to: string;
+  /** Every flow of the link: subscriptions for postgres-logical; one flow named `standby` for postgres-physical; empty for none. */
+  flows: readonly string[];
+  /** Which publication carries the heartbeat table; null: the first subscription's first. */
+  publication: string | null;
+  heartbeat: { intervalUs: Us; watch: 'auto' | 'wal' | 'notify' | 'poll' };
+  /** Freshness of this link's signals other than lag. */
+  freshnessUs: Us;
+  /** What ought to be carried. */
+  tables: { include: readonly string[]; exclude: readonly string[] } | null;
+}
+
+export interface GateConfig {
+  name: string;
+  /** Unique in the daemon: `shop/flip-writes`, or `all-shards` at top level. */
+  id: string;
+  /** Null at top level. */
+  migration: string | null;
+  /** At least one. */
+  require: readonly Condition[];
+  /** Unknown stretches up to this long do not reset a hold; 0 by default. */
+  gapToleranceUs: Us;
+}

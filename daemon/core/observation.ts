@@ -1,0 +1,134 @@
+import type { Us } from './clock.js';
+import type { Position } from './position.js';
+import type { LinkId, LinkSignal, SideSignal } from './signal.js';
+
+/**
+ * What collectors report. Every observation carries the instants at which it was made, read from the injected clock by
+ * the collector itself. Nothing here is a judgement: judging is the trackers' work.
+ */
+export type Observation =
+  | HeartbeatSent
+  | HeartbeatAcked
+  | HeartbeatFailed
+  | WriterFault
+  | HeartbeatVisible
+  | WatchFault
+  | PositionSampled
+  | Applied
+  | AppliedFault
+  | LinkReading
+  | SideReading;
+
+/** A heartbeat is about to be written; `seq` rises by one for each heartbeat of this daemon process and link, over all its runs. */
+export interface HeartbeatSent {
+  kind: 'heartbeat-sent';
+  link: LinkId;
+  run: string;
+  seq: number;
+  /** Just before the write was issued. */
+  at: Us;
+}
+
+/** A heartbeat's commit returned, and the source's position read after it (null when it could not be read). */
+export interface HeartbeatAcked {
+  kind: 'heartbeat-acked';
+  link: LinkId;
+  seq: number;
+  /** When the commit returned. */
+  at: Us;
+}
+
+/** A heartbeat's write ended without a confirmed commit. `uncertain`: it may have committed (the connection was lost meanwhile). */
+export interface HeartbeatFailed {
+  kind: 'heartbeat-failed';
+  link: LinkId;
+  seq: number;
+  outcome: 'not-committed' | 'uncertain';
+  at: Us;
+  reason: string;
+}
+
+/** The writer cannot even issue heartbeats (no connection, read-only side, missing table). */
+export interface WriterFault {
+  kind: 'writer-fault';
+  link: LinkId;
+  at: Us;
+  reason: string;
+}
+
+/**
+ * The newest heartbeat of this process that is visible on the target. When it was asked for by a query, `askedAt` is the
+ * instant before the query was issued, and everything newer than `upTo` was not visible then; a stream event says
+ * nothing about what is absent, so its `askedAt` is null.
+ */
+export interface HeartbeatVisible {
+  kind: 'heartbeat-visible';
+  link: LinkId;
+  /** Highest visible `seq`, or null when none is. */
+  upTo: number | null;
+  askedAt: Us | null;
+  /** When the answer or event arrived. */
+  at: Us;
+  by: 'wal' | 'notify' | 'poll' | 'binlog';
+}
+
+/** The target cannot be asked for heartbeats. */
+export interface WatchFault {
+  kind: 'watch-fault';
+  link: LinkId;
+  at: Us;
+  reason: string;
+}
+
+/**
+ * The source's position, read after instant `sentAt`: everything committed before `sentAt` is at or before it. The delay
+ * until every flow has applied it is `lag_by_position`.
+ */
+export interface PositionSampled {
+  kind: 'position-sampled';
+  link: LinkId;
+  position: Position;
+  sentAt: Us;
+  /** When the answer arrived. */
+  at: Us;
+}
+
+/** How far one flow of the link has durably applied on the target. */
+export interface Applied {
+  kind: 'applied';
+  link: LinkId;
+  flow: string;
+  position: Position;
+  askedAt: Us;
+  at: Us;
+}
+
+/** How far a flow has applied cannot be told. */
+export interface AppliedFault {
+  kind: 'applied-fault';
+  link: LinkId;
+  flow: string;
+  at: Us;
+  reason: string;
+}
+
+/** A value that needs no tracker; `value` null with a reason when it could not be seen. */
+export interface LinkReading {
+  kind: 'link-reading';
+  link: LinkId;
+  signal: LinkSignal;
+  value: number | null;
+  reason: string | null;
+  bound?: 'at-least';
+  at: Us;
+}
+
+/** The same for a database, which may be a side of several migrations. */
+export interface SideReading {
+  kind: 'side-reading';
+  database: string;
+  signal: SideSignal;
+  value: number | null;
+  reason: string | null;
+  at: Us;
+}

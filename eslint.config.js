@@ -1,0 +1,45 @@
+import tseslint from 'typescript-eslint';
+
+const noClock = [
+  { object: 'Date', property: 'now', message: 'Use the injected Clock.' },
+  { object: 'performance', property: 'now', message: 'Use the injected Clock.' },
+];
+
+export default tseslint.config(
+  { ignores: ['dist/', 'coverage/', 'node_modules/', 'test/artifacts/'] },
+  ...tseslint.configs.strictTypeChecked,
+  {
+    languageOptions: {
+      parserOptions: {
+        projectService: { allowDefaultProject: ['eslint.config.js', '.dependency-cruiser.cjs'] },
+        tsconfigRootDir: import.meta.dirname,
+      },
+    },
+    rules: {
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+      '@typescript-eslint/consistent-type-imports': 'error',
+      '@typescript-eslint/unified-signatures': 'off',
+      eqeqeq: 'error',
+      'no-console': 'error',
+    },
+  },
+  {
+    files: ['daemon/**/*.ts', 'collectors/**/*.ts', 'alerts/**/*.ts'],
+    ignores: ['daemon/lifecycle/**', 'daemon/main.ts'],
+    rules: {
+      'no-restricted-properties': ['error', ...noClock],
+      'no-restricted-globals': [
+        'error',
+        { name: 'setInterval', message: 'Use the injected Clock.sleep in a loop.' },
+        { name: 'process', message: 'Only daemon/main.ts touches the process.' },
+      ],
+    },
+  },
+  {
+    files: ['test/**/*.ts', 'deploy/**/*.ts'],
+    rules: { 'no-console': 'off', '@typescript-eslint/no-non-null-assertion': 'off' },
+  },
+  { files: ['*.js', '*.cjs'], ...tseslint.configs.disableTypeChecked },
+);
