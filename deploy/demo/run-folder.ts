@@ -66,7 +66,7 @@ function createRunFolder(): RunFolder {
   input.unref?.();
 
   process.once('exit', () => {
-    for (const pid of pids) killTree(pid);
+    endNow([...pids]);
     try {
       rmSync(path, { recursive: true, force: true, maxRetries: 3 });
     } catch {
@@ -87,8 +87,27 @@ function createRunFolder(): RunFolder {
   };
 }
 
+/** Ends servers without the event loop: by an immediate shutdown, which gives their shared memory back, else by force. */
+function endNow(pids: readonly number[]): void {
+  for (const pid of pids) {
+    for (const each of [pid, ...childrenOf(pid)]) sendSignal(each, 'SIGCONT');
+    sendSignal(pid, 'SIGQUIT');
+  }
+  const deadline = performance.now() + 2_000;
+  const still = new Int32Array(new SharedArrayBuffer(4));
+  while (performance.now() < deadline && pids.some(isAlive)) Atomics.wait(still, 0, 0, 10);
+  for (const pid of pids) if (isAlive(pid)) killTree(pid);
+}
+
 /** Returns the unprivileged user for servers, or null when this process is not root; throws when there is none. */
 export function serverUser(): ServerUser | null {
+  user ??= { found: findServerUser() }; // asked for each file of a base backup, so it must not run `id` each time
+  return user.found;
+}
+
+let user: { found: ServerUser | null } | undefined;
+
+function findServerUser(): ServerUser | null {
   if (process.getuid?.() !== 0) return null;
   for (const name of ['postgres', 'nobody']) {
     try {

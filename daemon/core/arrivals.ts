@@ -1,0 +1,158 @@
+/**
+ * What was sent and what of it has arrived, by one clock. The same bookkeeping serves heartbeat rows (arrived = visible on
+ * the target) and source positions (arrived = applied by a flow).
+ *
+ * The delay of an item lies in `[max(0, unseen - acked), seen - sent]`; the upper end counts. Between arrivals the lag at
+ * instant `t` is the greater of the newest arrived item's delay and `t - sent` of the oldest outstanding one.
+ *
+ * An item is  in-flight -> acked -> arrived,  or ends as  failed (certainly not committed)  or  uncertain (nobody knows);
+ * an uncertain item is neither outstanding nor arrived until it is seen to have arrived.
+ */
+import type { Us } from './clock.js';
+
+/** An item that has not arrived. */
+export interface Outstanding<P> {
+  id: number;
+  /** What has to arrive, where the id alone does not tell. */
+  payload: P;
+  sentAt: Us;
+  /** Sent instant of the oldest item this one stands for: its own, or that of one thinned out before it. */
+  oldestSentAt: Us;
+  ackedAt: Us | null;
+  state: 'in-flight' | 'acked' | 'uncertain';
+}
+
+/** The newest item that has arrived. */
+export interface Arrival {
+  id: number;
+  sentAt: Us;
+  /** When it was first known to have arrived. */
+  at: Us;
+  /** Upper and lower end of its delay. */
+  highUs: Us;
+  lowUs: Us;
+}
+
+/** How many outstanding items are kept; a longer stall thins the middle out without losing the oldest sent instant. */
+const MOST = 1024;
+/** How many arrivals are remembered for the comparison of two stories. */
+const REMEMBERED = 128;
+
+/** The outstanding and arrived items of one stream, in the order they were sent. */
+export class Arrivals<P = undefined> {
+  private queue: Outstanding<P>[] = [];
+  private past: Arrival[] = [];
+  /** Newest instant at which the receiving side was known not to show something newer than what had arrived. */
+  private absentAt: Us | null = null;
+
+  /** Records an item that is about to be sent. */
+  sent(id: number, at: Us, payload: P): void {
+    this.queue.push({ id, payload, sentAt: at, oldestSentAt: at, ackedAt: null, state: 'in-flight' });
+    if (this.queue.length > MOST) this.thin();
+  }
+
+  /** Records that the item is certainly on the source. */
+  acked(id: number, at: Us): void {
+    const item = this.queue.find((q) => q.id === id);
+    if (item === undefined) return;
+    item.state = 'acked';
+    item.ackedAt = at;
+  }
+
+  /** Records that sending ended without a confirmation. */
+  failed(id: number, outcome: 'not-committed' | 'uncertain'): void {
+    const at = this.queue.findIndex((q) => q.id === id);
+    const item = this.queue[at];
+    if (item === undefined) return;
+    if (outcome === 'uncertain') item.state = 'uncertain';
+    else this.queue.splice(at, 1);
+  }
+
+  /** Records that the receiving side did not show anything newer than `upTo` at `askedAt`. */
+  absent(askedAt: Us): void {
+    if (this.absentAt === null || askedAt > this.absentAt) this.absentAt = askedAt;
+  }
+
+  /**
+   * Records that the items for which `has` holds have arrived at `at`; answers the newest of them. What arrives arrives
+   * in the order it was sent, so an item that has not arrived rules out all later ones.
+   */
+  arrived(has: (item: Outstanding<P>) => boolean, at: Us): Arrival | null {
+    let newest = -1;
+    while (newest + 1 < this.queue.length) {
+      const next = this.queue[newest + 1];
+      if (next === undefined || !has(next)) break;
+      newest += 1;
+    }
+    const item = this.queue[newest];
+    if (item === undefined) return null;
+    this.queue.splice(0, newest + 1);
+    const acked = item.ackedAt;
+    const arrival: Arrival = {
+      id: item.id,
+      sentAt: item.sentAt,
+      at,
+      highUs: at - item.sentAt,
+      lowUs: acked === null || this.absentAt === null ? 0 : Math.max(0, this.absentAt - acked),
+    };
+    this.past.push(arrival);
+    if (this.past.length > REMEMBERED) this.past.shift();
+    return arrival;
+  }
+
+  /** The newest item that has arrived, or null when none has yet. */
+  newest(): Arrival | null {
+    return this.past.at(-1) ?? null;
+  }
+
+  /** The oldest item that counts as outstanding: in flight or acknowledged, not one of uncertain outcome. */
+  oldestOutstanding(): Outstanding<P> | null {
+    return this.queue.find((q) => q.state !== 'uncertain') ?? null;
+  }
+
+  /** The oldest outstanding item that is certainly on the source. */
+  oldestCommitted(): Outstanding<P> | null {
+    return this.queue.find((q) => q.state === 'acked') ?? null;
+  }
+
+  /** When this stream first said that everything sent before `sentAt` has arrived; null when it has not. */
+  arrivedPast(sentAt: Us): Us | null {
+    return this.past.find((a) => a.sentAt >= sentAt)?.at ?? null;
+  }
+
+  /** Lower end of the lag of what is outstanding, as far as absence was observed. */
+  lowOutstandingUs(): Us {
+    const oldest = this.oldestCommitted();
+    const acked = oldest?.ackedAt ?? null;
+    return acked === null || this.absentAt === null ? 0 : Math.max(0, this.absentAt - acked);
+  }
+
+  /** Forgets everything, because instants before now can no longer be compared with later ones (the clocks jumped). */
+  reset(): void {
+    this.queue = [];
+    this.past = [];
+    this.absentAt = null;
+  }
+
+  /** How many outstanding items are kept. */
+  get size(): number {
+    return this.queue.length;
+  }
+
+  /** Halves the queue: each kept item takes over the oldest sent instant of the one dropped before it, so lag never shrinks by it. */
+  private thin(): void {
+    const kept: Outstanding<P>[] = [];
+    let carry: Us | null = null;
+    this.queue.forEach((item, i) => {
+      const edge = i === 0 || i >= this.queue.length - 2;
+      if (!edge && i % 2 === 1 && item.state !== 'in-flight') {
+        if (item.state === 'acked') carry = Math.min(carry ?? item.oldestSentAt, item.oldestSentAt);
+        return;
+      }
+      if (carry !== null) item.oldestSentAt = Math.min(item.oldestSentAt, carry);
+      carry = null;
+      kept.push(item);
+    });
+    this.queue = kept;
+  }
+}

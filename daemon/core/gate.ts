@@ -1,0 +1,411 @@
+/**
+ * Gates. A gate's state at an instant, in this order: some condition false -> closed; else some condition unknown ->
+ * unknown; else some hold not complete -> closed; else open. It opens slowly and closes at once.
+ *
+ * Gates that refer to each other form a group, which advances as one: first over the stretch since it last advanced
+ * (taking the worst value in it), then it is looked at for the present instant without making that final, because a
+ * newer reading may still arrive at the same instant.
+ */
+import type { Us } from './clock.js';
+import { pushSpan, truthOver, type Span, type Truth } from './compare.js';
+import type { Condition, SignalCondition } from './condition.js';
+import type { GateConfig } from './config.js';
+import { EMPTY_HOLD, foldHold, type Hold, type HoldState } from './hold.js';
+import { stateAt, valueAt, type Reading } from './signal.js';
+import type { Unit } from './units.js';
+import { formatDurationUs } from './units.js';
+import { windowTruthOver, windowValue, type Sample } from './window.js';
+
+export type GateState = 'open' | 'closed' | 'unknown';
+
+/** The evidence for one condition at one instant. */
+export interface ConditionVerdict {
+  text: string;
+  state: HoldState;
+  value: number | null;
+  unit: Unit | null;
+  heldUs: Us;
+  needsUs: Us;
+  lastBroken: { at: Us; value: number | null } | null;
+  reason: string | null;
+}
+
+/** What a gate says at one instant. */
+export interface Verdict {
+  gate: string;
+  state: GateState;
+  /** Since when it is in this state. */
+  since: Us;
+  at: Us;
+  /** Earliest instant at which it could open if nothing breaks; null while something is broken or unknown, and when open. */
+  opensAt: Us | null;
+  conditions: ConditionVerdict[];
+  /** Why it is held closed although its conditions are met; else null. */
+  reason: string | null;
+}
+
+/** A change of a gate's state, with what justified it. */
+export interface Transition {
+  gate: string;
+  from: GateState;
+  to: GateState;
+  at: Us;
+  verdict: Verdict;
+}
+
+/** What a group asks of its surroundings. */
+export interface GateSurroundings {
+  /** The present reading of a signal; the same one until the group was advanced to the instant of its replacement. */
+  reading(migration: string, signal: string): Reading;
+  /** Takes a transition to the journal; false when an opening could not be written, so that it must not happen. */
+  record(transition: Transition): boolean;
+}
+
+interface ConditionNode {
+  condition: Condition;
+  hold: Hold;
+  lastBroken: { at: Us; value: number | null } | null;
+  /** Readings of the window, oldest first, for conditions with a function. */
+  samples: Sample[];
+}
+
+interface GateNode {
+  config: GateConfig;
+  conditions: ConditionNode[];
+  state: GateState;
+  since: Us;
+  heldBack: boolean;
+  /** The states over the stretch being advanced, for the gates that depend on this one. */
+  spans: Span<GateState>[];
+}
+
+interface Outcome {
+  states: Span<HoldState>[];
+  hold: Hold;
+}
+
+const WITHHELD =
+  'the conditions are met, but the journal cannot be written, so the gate does not open: free the disk or mend the store';
+
+/** Gates that refer to each other, in an order in which every gate comes after those it depends on. */
+export class GateGroup {
+  private readonly nodes: GateNode[];
+  private readonly byId = new Map<string, GateNode>();
+  /** First instant that is not final yet. */
+  private next: Us;
+
+  constructor(
+    gates: readonly GateConfig[],
+    private readonly around: GateSurroundings,
+    start: Us,
+  ) {
+    this.next = start;
+    this.nodes = sortByDependency(gates).map((config) => ({
+      config,
+      conditions: config.require.map((condition) => ({ condition, hold: EMPTY_HOLD, lastBroken: null, samples: [] })),
+      state: 'unknown',
+      since: start,
+      heldBack: false,
+      spans: [],
+    }));
+    for (const node of this.nodes) this.byId.set(node.config.id, node);
+  }
+
+  /** Ids of the gates, dependencies first. */
+  get ids(): string[] {
+    return this.nodes.map((n) => n.config.id);
+  }
+
+  /** Makes everything before `t` final under the present readings; called before a reading that matters is replaced. */
+  advance(t: Us): void {
+    if (t <= this.next) return;
+    const from = this.next;
+    this.next = t;
+    for (const node of this.nodes) {
+      const outcomes = node.conditions.map((c) => this.fold(c, node.config.gapToleranceUs, from, t, true));
+      this.publish(node, outcomes, from, t);
+    }
+  }
+
+  /** Looks at the present instant: transitions that are due are recorded; call after `advance(t)`. */
+  look(t: Us): void {
+    for (const node of this.nodes) this.publish(node, this.peek(node, t), t, t + 1);
+  }
+
+  /** The state of a gate as last looked at. */
+  state(id: string): GateState {
+    return this.node(id).state;
+  }
+
+  /** The full verdict at `t`, which must be the instant just looked at. */
+  verdict(id: string, t: Us): Verdict {
+    const node = this.node(id);
+    return this.describe(node, this.peek(node, t), t);
+  }
+
+  /** Holds of conditions longer than `leastUs`, to be kept across a restart. */
+  longHolds(leastUs: Us): { gate: string; condition: string; trueFrom: Us; observedUntil: Us }[] {
+    return this.nodes.flatMap((node) =>
+      node.conditions.flatMap(({ condition, hold }) =>
+        condition.forUs > leastUs && hold.trueFrom !== null
+          ? [
+              {
+                gate: node.config.id,
+                condition: condition.text,
+                trueFrom: hold.trueFrom,
+                observedUntil: (hold.unknownFrom ?? this.next) - 1,
+              },
+            ]
+          : [],
+      ),
+    );
+  }
+
+  /** Takes up a hold from before a restart: what lies between counts as an unknown stretch, within the gate's tolerance. */
+  restoreHold(gate: string, condition: string, trueFrom: Us, observedUntil: Us): void {
+    const node = this.byId.get(gate);
+    const found = node?.conditions.find((c) => c.condition.text === condition);
+    if (node === undefined || found === undefined) return;
+    if (this.next - 1 - observedUntil > node.config.gapToleranceUs) return;
+    found.hold = { trueFrom, unknownFrom: observedUntil + 1, lastFalse: null };
+  }
+
+  /** Takes over the past of unchanged gates from the group they were in before a reload. */
+  adopt(old: GateGroup, unchanged: (gate: GateConfig) => boolean): void {
+    for (const node of this.nodes) {
+      const before = old.byId.get(node.config.id);
+      if (before === undefined || !unchanged(node.config)) continue;
+      node.state = before.state;
+      node.since = before.since;
+      node.conditions = before.conditions;
+    }
+  }
+
+  /** Starts the hold of every condition that `concerns` again, because what it is about has changed (a new direction). */
+  restart(concerns: (condition: Condition) => boolean): void {
+    for (const node of this.nodes) {
+      for (const c of node.conditions) {
+        if (!concerns(c.condition)) continue;
+        c.hold = { ...EMPTY_HOLD, lastFalse: c.hold.lastFalse };
+        c.samples = [];
+      }
+    }
+  }
+
+  private node(id: string): GateNode {
+    const node = this.byId.get(id);
+    if (node === undefined) throw new RangeError(`no gate ${id}`);
+    return node;
+  }
+
+  private peek(node: GateNode, t: Us): Outcome[] {
+    return node.conditions.map((c) => this.fold(c, node.config.gapToleranceUs, t, t + 1, false));
+  }
+
+  private fold(node: ConditionNode, toleranceUs: Us, from: Us, to: Us, final: boolean): Outcome {
+    const { condition } = node;
+    const truth =
+      condition.kind === 'gate'
+        ? this.gateTruth(condition.gate)
+        : this.signalTruth(node, condition, toleranceUs, from, to, final);
+    const outcome = foldHold(node.hold, truth, condition.forUs, toleranceUs);
+    if (final) {
+      if (outcome.hold.lastFalse !== node.hold.lastFalse && outcome.hold.lastFalse !== null) {
+        const at = outcome.hold.lastFalse;
+        node.lastBroken = { at, value: this.value(node, toleranceUs, at) };
+      }
+      node.hold = outcome.hold;
+    }
+    return outcome;
+  }
+
+  private gateTruth(gate: string): Span<Truth>[] {
+    const truth: Span<Truth>[] = [];
+    for (const span of this.node(gate).spans) {
+      pushSpan(truth, span.from, span.to, span.is === 'open' ? 'true' : span.is === 'closed' ? 'false' : 'unknown');
+    }
+    return truth;
+  }
+
+  private signalTruth(
+    node: ConditionNode,
+    c: SignalCondition,
+    toleranceUs: Us,
+    from: Us,
+    to: Us,
+    final: boolean,
+  ): Span<Truth>[] {
+    const reading = this.around.reading(c.migration, c.signal);
+    if (c.fn === null) return truthOver(reading, c.op, c.threshold, from, to);
+    const samples = [...node.samples, { from, to, reading }];
+    const { name, windowUs } = c.fn;
+    if (final) {
+      const last = node.samples.at(-1);
+      if (last?.reading === reading && last.to === from) last.to = to;
+      else node.samples.push({ from, to, reading });
+      const keepFrom = to - windowUs - toleranceUs - 1;
+      while ((node.samples[0]?.to ?? Infinity) < keepFrom) node.samples.shift();
+    }
+    return windowTruthOver(samples, name, windowUs, toleranceUs, c.op, c.threshold, from, to);
+  }
+
+  private value(node: ConditionNode, toleranceUs: Us, t: Us): number | null {
+    const c = node.condition;
+    if (c.kind === 'gate') return null;
+    const reading = this.around.reading(c.migration, c.signal);
+    if (c.fn === null) return stateAt(reading, t) === 'ok' ? valueAt(reading, t) : null;
+    const samples = [...node.samples, { from: this.next, to: t + 1, reading }];
+    const { value, covered } = windowValue(samples, c.fn.name, c.fn.windowUs, toleranceUs, t);
+    return covered ? value : null;
+  }
+
+  private publish(node: GateNode, outcomes: readonly Outcome[], from: Us, to: Us): void {
+    node.spans = [];
+    for (const span of combine(outcomes, from, to)) {
+      let state = span.is;
+      if (state !== node.state) {
+        const verdict = { ...this.describe(node, outcomes, span.from), state, since: span.from };
+        const recorded = this.around.record({
+          gate: node.config.id,
+          from: node.state,
+          to: state,
+          at: span.from,
+          verdict,
+        });
+        node.heldBack = state === 'open' && !recorded;
+        if (node.heldBack) {
+          state = 'closed';
+          if (node.state !== 'closed') node.since = span.from;
+        } else {
+          node.since = span.from;
+        }
+        node.state = state;
+      } else {
+        node.heldBack = false;
+      }
+      pushSpan(node.spans, span.from, span.to, state);
+    }
+  }
+
+  private describe(node: GateNode, outcomes: readonly Outcome[], t: Us): Verdict {
+    const conditions = node.conditions.map((c, i) =>
+      this.describeCondition(c, outcomes[i], node.config.gapToleranceUs, t),
+    );
+    let opensAt: Us | null = null;
+    if (node.state === 'closed' && conditions.every((c) => c.state === 'holding' || c.state === 'held')) {
+      opensAt = t;
+      for (const c of conditions) opensAt = Math.max(opensAt, t + c.needsUs - c.heldUs);
+      if (opensAt === t) opensAt = null;
+    }
+    return {
+      gate: node.config.id,
+      state: node.state,
+      since: node.since,
+      at: t,
+      opensAt,
+      conditions,
+      reason: node.heldBack ? WITHHELD : null,
+    };
+  }
+
+  private describeCondition(
+    node: ConditionNode,
+    outcome: Outcome | undefined,
+    toleranceUs: Us,
+    t: Us,
+  ): ConditionVerdict {
+    const c = node.condition;
+    const state = outcome?.states.find((s) => s.from <= t && t < s.to)?.is ?? 'unknown';
+    const trueFrom = outcome?.hold.trueFrom ?? null;
+    const holds = state === 'held' || state === 'holding';
+    const heldUs = holds && trueFrom !== null ? Math.max(0, t - trueFrom) : 0;
+    const value = this.value(node, toleranceUs, t);
+    return {
+      text: c.text,
+      state,
+      value,
+      unit: c.kind === 'gate' ? null : c.unit,
+      heldUs,
+      needsUs: c.forUs,
+      lastBroken: state === 'broken' ? { at: t, value } : node.lastBroken,
+      reason: this.reason(node, state, toleranceUs, t),
+    };
+  }
+
+  private reason(node: ConditionNode, state: HoldState, toleranceUs: Us, t: Us): string | null {
+    const c = node.condition;
+    if (c.kind === 'gate')
+      return state === 'held' || state === 'holding' ? null : `gate ${c.gate} is ${this.node(c.gate).state}`;
+    const reading = this.around.reading(c.migration, c.signal);
+    if (state !== 'unknown') return reading.reason;
+    const now = stateAt(reading, t);
+    if (now === 'stale') {
+      return `last observed ${formatDurationUs(t - reading.observedAt)} ago, which is too old to be trusted (usable for ${formatDurationUs(reading.freshUs)})`;
+    }
+    if (now === 'unknown') return reading.reason ?? 'nothing has been observed';
+    if (
+      c.fn !== null &&
+      !windowValue([...node.samples, { from: this.next, to: t + 1, reading }], c.fn.name, c.fn.windowUs, toleranceUs, t)
+        .covered
+    ) {
+      return `the window of ${formatDurationUs(c.fn.windowUs)} is not covered by observations yet`;
+    }
+    return reading.reason;
+  }
+}
+
+/** The states of a gate from the states of its conditions, over `[from, to)`. */
+function combine(outcomes: readonly Outcome[], from: Us, to: Us): Span<GateState>[] {
+  const edges = new Set<Us>([from]);
+  for (const { states } of outcomes) for (const s of states) if (s.from > from && s.from < to) edges.add(s.from);
+  const sorted = [...edges].sort((a, b) => a - b);
+  const spans: Span<GateState>[] = [];
+  sorted.forEach((edge, i) => {
+    const at = outcomes.map((o) => o.states.find((s) => s.from <= edge && edge < s.to)?.is ?? 'unknown');
+    pushSpan(spans, edge, sorted[i + 1] ?? to, gateState(at));
+  });
+  return spans;
+}
+
+/** The rule that makes a gate's state from those of its conditions; a gate without conditions is unknown, never open. */
+export function gateState(conditions: readonly HoldState[]): GateState {
+  if (conditions.includes('broken')) return 'closed';
+  if (conditions.length === 0 || conditions.includes('unknown')) return 'unknown';
+  return conditions.includes('holding') ? 'closed' : 'open';
+}
+
+/** Sorts gates so that each comes after those it depends on; the configuration has ruled circles out. */
+function sortByDependency(gates: readonly GateConfig[]): GateConfig[] {
+  const byId = new Map(gates.map((g) => [g.id, g]));
+  const sorted: GateConfig[] = [];
+  const done = new Set<string>();
+  const visit = (gate: GateConfig): void => {
+    if (done.has(gate.id)) return;
+    done.add(gate.id);
+    for (const c of gate.require) {
+      const needed = c.kind === 'gate' ? byId.get(c.gate) : undefined;
+      if (needed !== undefined) visit(needed);
+    }
+    sorted.push(gate);
+  };
+  for (const gate of gates) visit(gate);
+  return sorted;
+}
+
+/** Splits gates into groups that do not refer to each other. */
+export function groupGates(gates: readonly GateConfig[]): GateConfig[][] {
+  const groupOf = new Map<string, Set<GateConfig>>();
+  for (const gate of gates) groupOf.set(gate.id, new Set([gate]));
+  for (const gate of gates) {
+    for (const c of gate.require) {
+      const mine = groupOf.get(gate.id);
+      const other = c.kind === 'gate' ? groupOf.get(c.gate) : undefined;
+      if (mine === undefined || other === undefined || mine === other) continue;
+      for (const g of other) {
+        mine.add(g);
+        groupOf.set(g.id, mine);
+      }
+    }
+  }
+  return [...new Set(groupOf.values())].map((set) => [...set]);
+}

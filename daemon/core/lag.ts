@@ -1,0 +1,336 @@
+/**
+ * Lag of one link: the heartbeat row's, the applied positions', and whether the two tell the same story. Pure: every
+ * method takes the instants, none reads a clock.
+ *
+ * What is not lag is unknown: the heartbeat could not be committed, the target could not be asked, too much time lies
+ * between the newest heartbeat seen and the next one sent (so that nothing vouches for what was written in between).
+ */
+import { Arrivals, type Arrival, type Outstanding } from './arrivals.js';
+import type { Us } from './clock.js';
+import type { Observation } from './observation.js';
+import { formatPosition, reached, type Position } from './position.js';
+import { known, unknown, type Reading } from './signal.js';
+import { formatDurationUs } from './units.js';
+
+/** How the lag of a link is judged. */
+export interface LagOptions {
+  /** Freshness of lag: twice the heartbeat interval, at least a second. */
+  lagFreshUs: Us;
+  /** Freshness of the link's other signals. */
+  freshUs: Us;
+  /** Names of the flows whose applied positions count; empty when the mechanism has none. */
+  flows: readonly string[];
+}
+
+/** Freshness of lag for a heartbeat interval. */
+export function lagFreshness(intervalUs: Us): Us {
+  return Math.max(2 * intervalUs, 1_000_000);
+}
+
+/** The four readings this tracker gives. */
+export interface LagReadings {
+  lag: Reading;
+  lag_low: Reading;
+  lag_by_position: Reading;
+  agreement: Reading;
+}
+
+interface Flow {
+  arrivals: Arrivals<Position>;
+  applied: Position | null;
+  answeredAt: Us | null;
+  fault: { reason: string; at: Us } | null;
+}
+
+/** Observations that concern the lag of a link. */
+export type LagObservation = Extract<
+  Observation,
+  {
+    kind:
+      | 'heartbeat-sent'
+      | 'heartbeat-acked'
+      | 'heartbeat-failed'
+      | 'writer-fault'
+      | 'heartbeat-visible'
+      | 'watch-fault'
+      | 'position-sampled'
+      | 'applied'
+      | 'applied-fault';
+  }
+>;
+
+/** Folds the observations of one link into its lag readings. */
+export class LagTracker {
+  private readonly rows = new Arrivals<null>();
+  private readonly flows = new Map<string, Flow>();
+  private sampleId = 0;
+  private startedAt: Us | null = null;
+  private newestSent = 0;
+  /** Heartbeats up to this one cannot vouch for the present: the writer failed after them. */
+  private brokenSeq = 0;
+  private writerFault: { reason: string; at: Us } | null = null;
+  private watchFault: { reason: string; at: Us } | null = null;
+  private answeredAt: Us | null = null;
+
+  constructor(private readonly options: LagOptions) {
+    for (const name of options.flows) {
+      this.flows.set(name, {
+        arrivals: new Arrivals(),
+        applied: null,
+        answeredAt: null,
+        fault: null,
+      });
+    }
+  }
+
+  /** Takes one observation; the delay of a heartbeat that has just arrived (upper end, microseconds), else null. */
+  observe(o: LagObservation): Us | null {
+    this.startedAt ??= o.at;
+    switch (o.kind) {
+      case 'heartbeat-sent':
+        this.newestSent = Math.max(this.newestSent, o.seq);
+        this.rows.sent(o.seq, o.at, null);
+        return null;
+      case 'heartbeat-acked':
+        this.rows.acked(o.seq, o.at);
+        if (o.seq > this.brokenSeq) this.writerFault = null;
+        return null;
+      case 'heartbeat-failed':
+        this.rows.failed(o.seq, o.outcome);
+        this.breakChain(o);
+        return null;
+      case 'writer-fault':
+        this.breakChain(o);
+        return null;
+      case 'heartbeat-visible': {
+        this.watchFault = null;
+        const upTo = o.upTo;
+        const arrival = upTo === null ? null : this.rows.arrived((item) => item.id <= upTo, o.at);
+        if (o.askedAt !== null) {
+          this.rows.absent(o.askedAt);
+          this.answeredAt = Math.max(this.answeredAt ?? o.at, o.at);
+        }
+        return arrival === null ? null : arrival.highUs;
+      }
+      case 'watch-fault':
+        this.watchFault = { reason: o.reason, at: o.at };
+        return null;
+      case 'position-sampled':
+        this.sampled(o.position, o.sentAt, o.at);
+        return null;
+      case 'applied':
+        this.applied(o);
+        return null;
+      case 'applied-fault': {
+        const flow = this.flows.get(o.flow);
+        if (flow !== undefined) flow.fault = { reason: o.reason, at: o.at };
+        return null;
+      }
+    }
+  }
+
+  /** Forgets all instants: the clocks jumped, so what was sent before and arrives after has a meaningless delay. */
+  reset(): void {
+    this.rows.reset();
+    this.brokenSeq = this.newestSent;
+    this.answeredAt = null;
+    for (const flow of this.flows.values()) {
+      flow.arrivals.reset();
+      flow.answeredAt = null;
+    }
+  }
+
+  /** The readings at `now`. */
+  readings(now: Us): LagReadings {
+    const lag = this.lag(now);
+    const byPosition = this.byPosition(now);
+    return {
+      lag: lag.high,
+      lag_low: lag.low,
+      lag_by_position: byPosition,
+      agreement: this.agreement(now, lag.high, byPosition),
+    };
+  }
+
+  private breakChain(o: { at: Us; reason: string }): void {
+    this.writerFault = { reason: o.reason, at: o.at };
+    this.brokenSeq = this.newestSent;
+  }
+
+  private sampled(position: Position, sentAt: Us, at: Us): void {
+    this.sampleId += 1;
+    for (const flow of this.flows.values()) {
+      flow.arrivals.sent(this.sampleId, sentAt, position);
+      flow.arrivals.acked(this.sampleId, at);
+    }
+  }
+
+  private applied(o: Extract<LagObservation, { kind: 'applied' }>): void {
+    const flow = this.flows.get(o.flow);
+    if (flow === undefined) return;
+    flow.fault = null;
+    flow.applied = o.position;
+    flow.answeredAt = o.at;
+    flow.arrivals.arrived((item) => reached(o.position, item.payload), o.at);
+    flow.arrivals.absent(o.askedAt);
+  }
+
+  private lag(now: Us): { high: Reading; low: Reading } {
+    const both = (r: Reading): { high: Reading; low: Reading } => ({ high: r, low: r });
+    if (this.watchFault !== null) return both(unknown(this.watchFault.reason, this.watchFault.at));
+    const newest = this.rows.newest();
+    const oldest = this.rows.oldestOutstanding();
+    const committed = this.rows.oldestCommitted();
+    if (committed === null && this.writerFault !== null) {
+      return both(unknown(this.writerFault.reason, this.writerFault.at));
+    }
+    if (newest === null && committed !== null) {
+      const missing = this.notReplicated(committed, now);
+      if (missing !== null) return both(unknown(missing, now));
+    }
+    if (oldest === null) {
+      if (newest === null) return both(unknown('no heartbeat has been sent yet', this.startedAt ?? now));
+      const usable = newest.id > this.brokenSeq;
+      const high = known(newest.highUs / 1e6, newest.at, this.options.lagFreshUs);
+      const low = known(newest.lowUs / 1e6, newest.at, this.options.lagFreshUs);
+      return usable ? { high, low } : both(unknown('no heartbeat has arrived since the writer failed', now));
+    }
+    const observedAt = Math.max(newest?.at ?? oldest.sentAt, this.answeredAt ?? -Infinity);
+    const lowUs = this.rows.lowOutstandingUs();
+    if (newest === null || !this.vouched(newest, oldest, committed)) {
+      const reason = notVouched(newest, oldest, now);
+      if (committed === null) return both(unknown(reason, observedAt));
+      return both({ ...known(lowUs / 1e6, observedAt, this.options.lagFreshUs, reason), bound: 'at-least' });
+    }
+    const high = known(newest.highUs / 1e6, observedAt, this.options.lagFreshUs);
+    const low = known(Math.max(newest.lowUs, lowUs) / 1e6, observedAt, this.options.lagFreshUs);
+    return { high: { ...high, growsFrom: oldest.oldestSentAt }, low };
+  }
+
+  /**
+   * Whether `t - sent` of what is outstanding is an upper bound of the lag: heartbeats were sent without a hole since the
+   * newest that arrived. One that was committed before the writer failed, and is still not there, goes on telling how
+   * far behind the target is, whatever has become of the writer since.
+   */
+  private vouched(newest: Arrival, oldest: Outstanding<null>, committed: Outstanding<null> | null): boolean {
+    if (oldest.oldestSentAt - newest.sentAt > this.options.lagFreshUs) return false;
+    return newest.id > this.brokenSeq || (committed !== null && committed.id <= this.brokenSeq);
+  }
+
+  /** Why a heartbeat that never came although the positions passed it is no lag; null while it may still come. */
+  private notReplicated(committed: Outstanding<null>, now: Us): string | null {
+    if (this.flows.size === 0) return null;
+    let since = -Infinity;
+    for (const flow of this.flows.values()) {
+      const at = flow.fault === null ? flow.arrivals.arrivedPast(committed.sentAt) : null;
+      if (at === null) return null;
+      since = Math.max(since, at);
+    }
+    if (now - since <= this.options.freshUs) return null;
+    return (
+      'heartbeats are committed on the source and the target has applied their positions, but the rows never arrived: ' +
+      'lockgate.heartbeat is not part of this replication. Add it to the publication and refresh the subscription (lockgate setup)'
+    );
+  }
+
+  private byPosition(now: Us): Reading {
+    if (this.flows.size === 0) return unknown('this mechanism has no applied position that can be read', now);
+    let worst: Reading | null = null;
+    let observedAt = Infinity;
+    for (const [name, flow] of this.flows) {
+      const r = this.flowLag(name, flow, now);
+      if (r.value === null) return r;
+      observedAt = Math.min(observedAt, r.observedAt);
+      worst = worst === null ? r : later(worst, r, now);
+    }
+    if (worst === null) throw new RangeError('no flow');
+    return { ...worst, observedAt };
+  }
+
+  private flowLag(name: string, flow: Flow, now: Us): Reading {
+    if (flow.fault !== null) return unknown(`${name}: ${flow.fault.reason}`, flow.fault.at);
+    const newest = flow.arrivals.newest();
+    const oldest = flow.arrivals.oldestOutstanding();
+    if (flow.answeredAt === null)
+      return unknown(`${name}: no applied position has been read yet`, this.startedAt ?? now);
+    if (oldest === null) {
+      if (newest === null) return unknown(`${name}: no source position has been read yet`, this.startedAt ?? now);
+      return known(newest.highUs / 1e6, newest.at, this.options.freshUs);
+    }
+    const observedAt = Math.max(flow.answeredAt, newest?.at ?? -Infinity);
+    if (newest === null || oldest.oldestSentAt - newest.sentAt > this.options.freshUs) {
+      const low = flow.arrivals.lowOutstandingUs() / 1e6;
+      const reason = `${name}: ${notVouched(newest, oldest, now)}`;
+      return { ...known(low, observedAt, this.options.freshUs, reason), bound: 'at-least' };
+    }
+    const reading = known(newest.highUs / 1e6, observedAt, this.options.freshUs, this.waitingFor(name, flow, oldest));
+    return { ...reading, growsFrom: oldest.oldestSentAt };
+  }
+
+  private waitingFor(name: string, flow: Flow, oldest: Outstanding<Position>): string | null {
+    if (flow.applied === null || this.flows.size < 2) return null;
+    return `${name} has applied ${formatPosition(flow.applied)} of ${formatPosition(oldest.payload)}`;
+  }
+
+  private agreement(now: Us, lag: Reading, byPosition: Reading): Reading {
+    if (this.flows.size === 0) return unknown('there is only the heartbeat row to go by', now);
+    for (const [name, flow] of this.flows) {
+      const said = this.disagreement(name, flow);
+      if (said !== null) return known(0, now, this.options.freshUs, said);
+    }
+    for (const [which, r] of [
+      ['lag', lag],
+      ['lag_by_position', byPosition],
+    ] as const) {
+      if (r.value === null || r.bound !== 'exact') return unknown(`${which} is unknown: ${r.reason ?? ''}`, now);
+    }
+    const observedAt = Math.min(lag.observedAt, byPosition.observedAt);
+    const usableTo = Math.min(lag.observedAt + lag.freshUs, byPosition.observedAt + byPosition.freshUs);
+    return known(1, observedAt, usableTo - observedAt);
+  }
+
+  /**
+   * What one flow and the heartbeat row say differently for longer than their freshness; null when they agree. Only
+   * answers count: the side that says "not arrived" must have said so that long after the other said "arrived".
+   */
+  private disagreement(name: string, flow: Flow): string | null {
+    if (flow.fault !== null || this.watchFault !== null) return null;
+    const behind = flow.arrivals.oldestOutstanding();
+    const rowAt = behind === null ? null : this.rows.arrivedPast(behind.oldestSentAt);
+    if (rowAt !== null && flow.answeredAt !== null && flow.answeredAt - rowAt > this.options.freshUs) {
+      const age = formatDurationUs(flow.answeredAt - rowAt);
+      return `the heartbeat row arrived, but ${age} later ${name} had still not applied the position of that moment: its data is stuck`;
+    }
+    const row = this.rows.oldestCommitted();
+    if (row === null || this.answeredAt === null) return null;
+    let passedAt = -Infinity;
+    for (const f of this.flows.values())
+      passedAt = Math.max(passedAt, f.arrivals.arrivedPast(row.oldestSentAt) ?? Infinity);
+    if (this.answeredAt - passedAt <= this.options.lagFreshUs) return null;
+    const age = formatDurationUs(this.answeredAt - passedAt);
+    return `the target applied the position of a heartbeat, but ${age} later its row was still not there: lockgate.heartbeat is no longer replicated, or its row is missing on the target`;
+  }
+}
+
+/** The reading that is larger at `now`; a bound counts as a bound for both. */
+function later(a: Reading, b: Reading, now: Us): Reading {
+  const at = (r: Reading): number => Math.max(r.value ?? 0, r.growsFrom === null ? 0 : (now - r.growsFrom) / 1e6);
+  const [more, less] = at(b) > at(a) ? [b, a] : [a, b];
+  const growsFrom =
+    more.growsFrom === null || less.growsFrom === null
+      ? (more.growsFrom ?? less.growsFrom)
+      : Math.min(more.growsFrom, less.growsFrom);
+  return {
+    ...more,
+    value: Math.max(more.value ?? 0, less.value ?? 0),
+    growsFrom,
+    bound: a.bound === 'exact' && b.bound === 'exact' ? 'exact' : 'at-least',
+  };
+}
+
+function notVouched(newest: Arrival | null, oldest: Outstanding<unknown>, now: Us): string {
+  const age = formatDurationUs(Math.max(0, now - oldest.oldestSentAt));
+  if (newest === null) return `nothing sent since the start has arrived yet; the oldest was sent ${age} ago`;
+  const gap = formatDurationUs(Math.max(0, oldest.oldestSentAt - newest.sentAt));
+  return `nothing was sent for ${gap} before the item that is outstanding since ${age}, so nothing vouches for that time`;
+}

@@ -1,0 +1,382 @@
+/**
+ * The engine turns observations into readings and readings into verdicts. It advances gates on each observation and on
+ * each question; the timer only makes changes that come by themselves (a lag that crosses its threshold, a reading that
+ * goes stale) known promptly. It does no I/O: what it has to say goes through `EngineOutput`.
+ */
+import { Board } from './board.js';
+import type { Clock, Us } from './core/clock.js';
+import type { Condition } from './core/condition.js';
+import type { Config, GateConfig, LinkConfig, MigrationConfig } from './core/config.js';
+import { resolveDirection, type Direction, type DirectionAnswer } from './core/direction.js';
+import { GateGroup, groupGates, type Transition, type Verdict } from './core/gate.js';
+import { lagFreshness, LagTracker, type LagObservation } from './core/lag.js';
+import type { LinkReading, Observation, SideReading } from './core/observation.js';
+import { known, linkId, unknown, type LinkId, type LinkName, type Reading, type SideName } from './core/signal.js';
+
+/** Freshness of readings of a side: three times its collector's interval of a second. */
+export const SIDE_FRESH_US: Us = 3_000_000;
+/** How far the clocks may drift apart between two looks before nothing observed earlier is trusted. */
+const JUMP_US: Us = 1_000_000;
+/** Holds longer than this are kept across a restart. */
+const LONG_HOLD_US: Us = 3_600_000_000;
+
+/** What the engine tells its surroundings. */
+export interface EngineOutput {
+  /** Journals a transition; false when an opening could not be written. */
+  record(transition: Transition): boolean;
+  /** A heartbeat arrived after `delayUs`. */
+  delay(link: LinkId, delayUs: Us): void;
+  /** What is known of a migration's direction has changed. */
+  direction(migration: string, direction: Direction, before: Direction): void;
+  /** The clocks jumped and everything observed before was dropped. */
+  jumped(byUs: Us): void;
+}
+
+interface LinkState {
+  id: LinkId;
+  migration: string;
+  config: LinkConfig;
+  tracker: LagTracker;
+}
+
+interface MigrationState {
+  config: MigrationConfig;
+  direction: Direction;
+  answers: Record<SideName, { answer: DirectionAnswer; at: Us }>;
+}
+
+/** A hold as it is kept across a restart, on the daemon's own clock. */
+export interface LongHold {
+  gate: string;
+  condition: string;
+  trueFrom: Us;
+  observedUntil: Us;
+}
+
+/** The judgement of the daemon. */
+export class Engine {
+  readonly board: Board;
+  private config: Config;
+  private links = new Map<LinkId, LinkState>();
+  private migrations = new Map<string, MigrationState>();
+  private groups: GateGroup[] = [];
+  private groupOf = new Map<string, GateGroup>();
+  /** Groups by the signals their conditions use, keyed `migration.signal`. */
+  private users = new Map<string, GateGroup[]>();
+  /** Signals of `active.` and `standby.` that some gate uses, by migration. */
+  private aliases = new Map<string, Set<string>>();
+  private lastLook: { monotonic: Us; wall: number; uptime: Us };
+  private evaluatedAt: Us;
+
+  constructor(
+    config: Config,
+    private readonly clock: Clock,
+    private readonly output: EngineOutput,
+  ) {
+    const now = clock.monotonicNow();
+    this.board = new Board(now);
+    this.config = config;
+    this.lastLook = { monotonic: now, wall: clock.wallNow(), uptime: clock.uptime() };
+    this.evaluatedAt = now;
+    this.install(config, now);
+  }
+
+  /** Takes up a changed configuration: unchanged gates over unchanged migrations keep their holds, all else starts anew. */
+  reload(config: Config): void {
+    const now = this.now();
+    for (const group of this.groups) group.advance(now);
+    const old = { config: this.config, groupOf: this.groupOf };
+    this.config = config;
+    this.install(config, now);
+    for (const group of this.groups) {
+      for (const id of group.ids) {
+        const before = old.groupOf.get(id);
+        if (before !== undefined) group.adopt(before, (gate) => gate.id === id && sameGate(gate, old.config, config));
+      }
+      group.look(now);
+    }
+    this.board.remove((key) => !config.migrations.has(key.slice(0, key.indexOf('.'))));
+  }
+
+  /** Takes one observation. */
+  observe(o: Observation): void {
+    const now = this.now();
+    switch (o.kind) {
+      case 'side-reading':
+        this.observeSide(o, now);
+        return;
+      case 'link-reading':
+        this.observeLink(o, now);
+        return;
+      default:
+        this.observeLag(o, now);
+    }
+  }
+
+  /** Takes what a database's `lockgate.direction` says, for every migration that has it as a side. */
+  observeDirection(database: string, answer: (migration: string) => DirectionAnswer): void {
+    const now = this.now();
+    for (const m of this.migrations.values()) {
+      for (const side of ['source', 'target'] as const) {
+        if (m.config[side] === database) m.answers[side] = { answer: answer(m.config.name), at: now };
+      }
+      if (m.config.source === database || m.config.target === database) this.judgeDirection(m, now);
+    }
+  }
+
+  /** Sets a reading that comes from no collector (an attestation). */
+  setReading(migration: string, signal: string, reading: Reading): void {
+    this.set(migration, new Map([[signal, reading]]), this.now());
+  }
+
+  /** Makes known what changed by the mere passing of time; called a few times a second. */
+  tick(): void {
+    const now = this.now(true);
+    for (const group of this.groups) {
+      group.advance(now);
+      group.look(now);
+    }
+    this.evaluatedAt = now;
+  }
+
+  /** The verdict of a gate, computed now; undefined when there is no such gate. */
+  verdict(gate: string): Verdict | undefined {
+    const group = this.groupOf.get(gate);
+    if (group === undefined) return undefined;
+    const now = this.now();
+    group.advance(now);
+    group.look(now);
+    return group.verdict(gate, now);
+  }
+
+  /** The reading of a signal as it may be used now, aliases resolved. */
+  reading(migration: string, signal: string): Reading {
+    return this.resolve(migration, signal);
+  }
+
+  /** What is known of a migration's direction at present. */
+  direction(migration: string): Direction {
+    const m = this.migrations.get(migration);
+    if (m === undefined) return { direction: 'unknown', reason: 'no such migration' };
+    const age = this.clock.monotonicNow() - Math.min(m.answers.source.at, m.answers.target.at);
+    if (m.direction.direction !== 'unknown' && age > SIDE_FRESH_US) {
+      return { direction: 'unknown', reason: 'the direction was not read from both sides lately' };
+    }
+    return m.direction;
+  }
+
+  /** When gates were last evaluated. */
+  get lastEvaluation(): Us {
+    return this.evaluatedAt;
+  }
+
+  /** Holds that are worth keeping across a restart. */
+  longHolds(): LongHold[] {
+    return this.groups.flatMap((g) => g.longHolds(LONG_HOLD_US));
+  }
+
+  /** Takes up holds from before a restart. */
+  restoreHolds(holds: readonly LongHold[]): void {
+    for (const h of holds) this.groupOf.get(h.gate)?.restoreHold(h.gate, h.condition, h.trueFrom, h.observedUntil);
+  }
+
+  private install(config: Config, now: Us): void {
+    const before = this.links;
+    this.links = new Map();
+    const migrations = new Map<string, MigrationState>();
+    for (const m of config.migrations.values()) {
+      const none = { answer: { unknown: 'not read yet' }, at: now };
+      const kept = this.migrations.get(m.name);
+      const same = kept !== undefined && kept.config.source === m.source && kept.config.target === m.target;
+      migrations.set(m.name, {
+        config: m,
+        direction: same ? kept.direction : { direction: 'unknown', reason: 'not read from both sides yet' },
+        answers: same ? kept.answers : { source: none, target: none },
+      });
+      for (const link of Object.values(m.links)) {
+        const id = linkId(m.name, link.name);
+        const old = before.get(id);
+        const keep = old !== undefined && JSON.stringify(old.config) === JSON.stringify(link);
+        this.links.set(id, keep ? old : { id, migration: m.name, config: link, tracker: newTracker(link) });
+      }
+    }
+    this.migrations = migrations;
+    const gates = [...config.gates.values(), ...[...config.migrations.values()].flatMap((m) => [...m.gates.values()])];
+    const around = {
+      reading: (migration: string, signal: string): Reading => this.board.reading(`${migration}.${signal}`),
+      record: (transition: Transition): boolean => this.output.record(transition),
+    };
+    this.groups = groupGates(gates).map((group) => new GateGroup(group, around, now));
+    this.groupOf = new Map(this.groups.flatMap((g) => g.ids.map((id) => [id, g] as const)));
+    this.users = new Map();
+    this.aliases = new Map();
+    for (const gate of gates) {
+      for (const c of gate.require) {
+        if (c.kind === 'gate') continue;
+        const key = `${c.migration}.${c.signal}`;
+        const group = this.groupOf.get(gate.id);
+        const users = this.users.get(key) ?? [];
+        if (group !== undefined && !users.includes(group)) users.push(group);
+        this.users.set(key, users);
+        if (/^(active|standby)\./.test(c.signal)) {
+          const names = this.aliases.get(c.migration) ?? new Set();
+          this.aliases.set(c.migration, names.add(c.signal));
+        }
+      }
+    }
+    for (const m of migrations.values()) this.setAliases(m, now);
+  }
+
+  private observeSide(o: SideReading, now: Us): void {
+    const reading = readingOf(o, SIDE_FRESH_US);
+    for (const { config: m } of this.migrations.values()) {
+      const readings = new Map<string, Reading>();
+      if (m.source === o.database) readings.set(`source.${o.signal}`, reading);
+      if (m.target === o.database) readings.set(`target.${o.signal}`, reading);
+      if (readings.size > 0) this.set(m.name, readings, now);
+    }
+  }
+
+  private observeLink(o: LinkReading, now: Us): void {
+    const link = this.links.get(o.link);
+    if (link === undefined) return;
+    const reading = readingOf(o, link.config.freshnessUs);
+    this.set(link.migration, new Map([[`${link.config.name}.${o.signal}`, reading]]), now);
+  }
+
+  private observeLag(o: LagObservation, now: Us): void {
+    const link = this.links.get(o.link);
+    if (link === undefined) return;
+    const delay = link.tracker.observe(o);
+    if (delay !== null) this.output.delay(link.id, delay);
+    const readings = new Map<string, Reading>();
+    for (const [name, reading] of Object.entries(link.tracker.readings(now))) {
+      readings.set(`${link.config.name}.${name}`, reading as Reading);
+    }
+    this.set(link.migration, readings, now);
+  }
+
+  /** Replaces readings: gates first make final what the old ones said up to now, then look at what the new ones say. */
+  private set(migration: string, readings: ReadonlyMap<string, Reading>, now: Us): void {
+    const m = this.migrations.get(migration);
+    const all = m === undefined ? readings : new Map([...readings, ...this.aliased(m, readings)]);
+    const groups = new Set<GateGroup>();
+    for (const signal of all.keys()) for (const g of this.users.get(`${migration}.${signal}`) ?? []) groups.add(g);
+    for (const group of groups) group.advance(now);
+    for (const [signal, reading] of all) this.board.set(`${migration}.${signal}`, reading, now);
+    for (const group of groups) group.look(now);
+  }
+
+  private aliased(m: MigrationState, readings: ReadonlyMap<string, Reading>): [string, Reading][] {
+    const used = this.aliases.get(m.config.name);
+    if (used === undefined || m.direction.direction === 'unknown') return [];
+    const aliased: [string, Reading][] = [];
+    for (const [signal, reading] of readings) {
+      const [head = '', ...rest] = signal.split('.');
+      if (head !== 'forward' && head !== 'reverse') continue;
+      const alias = `${head === m.direction.direction ? 'active' : 'standby'}.${rest.join('.')}`;
+      if (used.has(alias)) aliased.push([alias, withinDirection(m, reading)]);
+    }
+    return aliased;
+  }
+
+  private setAliases(m: MigrationState, now: Us): void {
+    const used = this.aliases.get(m.config.name);
+    if (used === undefined) return;
+    this.set(m.config.name, new Map([...used].map((signal) => [signal, this.resolve(m.config.name, signal)])), now);
+  }
+
+  private resolve(migration: string, signal: string): Reading {
+    const m = this.migrations.get(migration);
+    const [head = '', ...rest] = signal.split('.');
+    if (m === undefined || (head !== 'active' && head !== 'standby'))
+      return this.board.reading(`${migration}.${signal}`);
+    const now = this.clock.monotonicNow();
+    if (m.direction.direction === 'unknown') return unknown(`the direction is unknown: ${m.direction.reason}`, now);
+    const other: LinkName = m.direction.direction === 'forward' ? 'reverse' : 'forward';
+    const link = head === 'active' ? m.direction.direction : other;
+    if (m.config.links[link] === undefined) return unknown(`there is no ${link} link in the configuration`, now);
+    return withinDirection(m, this.board.reading(`${migration}.${link}.${rest.join('.')}`));
+  }
+
+  private judgeDirection(m: MigrationState, now: Us): void {
+    const before = m.direction;
+    const after = resolveDirection(m.answers.source.answer, m.answers.target.answer);
+    m.direction = after;
+    const changed = before.direction !== after.direction;
+    if (changed && before.direction !== 'unknown' && after.direction !== 'unknown') {
+      const concerns = (c: Condition): boolean =>
+        c.kind === 'signal' && c.migration === m.config.name && /^(active|standby)\./.test(c.signal);
+      for (const group of this.groups) {
+        group.advance(now);
+        group.restart(concerns);
+      }
+    }
+    this.setAliases(m, now);
+    if (changed) this.output.direction(m.config.name, after, before);
+  }
+
+  /** The present instant, after holding the clocks against each other. */
+  private now(withUptime = false): Us {
+    const monotonic = this.clock.monotonicNow();
+    const wall = this.clock.wallNow();
+    const passed = monotonic - this.lastLook.monotonic;
+    let drift = Math.abs((wall - this.lastLook.wall) * 1000 - passed);
+    // Uptime costs a read of the kernel's file, so only the timer compares it; a suspend shows in the wall clock as well.
+    const uptime = withUptime || drift > JUMP_US ? this.clock.uptime() : null;
+    if (uptime !== null) {
+      drift = Math.max(drift, Math.abs(uptime - this.lastLook.uptime - passed));
+      this.lastLook = { monotonic, wall, uptime };
+    }
+    if (drift > JUMP_US) this.jump(drift, monotonic);
+    return monotonic;
+  }
+
+  private jump(byUs: Us, now: Us): void {
+    for (const link of this.links.values()) link.tracker.reset();
+    for (const group of this.groups) group.advance(now);
+    const reason = `the clocks jumped by ${(byUs / 1e6).toFixed(1)} s against each other (suspend, or a clock was set); nothing observed before counts`;
+    for (const key of this.board.keys()) {
+      if (this.board.reading(key).freshUs !== Infinity) this.board.set(key, unknown(reason, now), now);
+    }
+    for (const group of this.groups) group.look(now);
+    this.output.jumped(byUs);
+  }
+}
+
+function newTracker(link: LinkConfig): LagTracker {
+  return new LagTracker({
+    lagFreshUs: lagFreshness(link.heartbeat.intervalUs),
+    freshUs: link.freshnessUs,
+    flows: link.flows,
+  });
+}
+
+function readingOf(o: LinkReading | SideReading, freshUs: Us): Reading {
+  if (o.value === null) return unknown(o.reason ?? 'the collector gave no reason', o.at);
+  const reading = known(o.value, o.at, freshUs, o.reason);
+  return o.kind === 'link-reading' && o.bound !== undefined ? { ...reading, bound: o.bound } : reading;
+}
+
+/** A reading seen through the direction is usable only as long as the direction itself is fresh. */
+function withinDirection(m: MigrationState, reading: Reading): Reading {
+  if (reading.value === null) return reading;
+  const directionUntil = Math.min(m.answers.source.at, m.answers.target.at) + SIDE_FRESH_US;
+  return { ...reading, freshUs: Math.min(reading.freshUs, directionUntil - reading.observedAt) };
+}
+
+/** Whether a gate and everything its signals come from are the same in both configurations. */
+function sameGate(gate: GateConfig, before: Config, after: Config): boolean {
+  const find = (config: Config): GateConfig | undefined =>
+    gate.migration === null ? config.gates.get(gate.name) : config.migrations.get(gate.migration)?.gates.get(gate.name);
+  if (JSON.stringify(find(before)) !== JSON.stringify(find(after))) return false;
+  return gate.require.every((c) => {
+    if (c.kind === 'gate') return true;
+    const basis = (config: Config): string => {
+      const m = config.migrations.get(c.migration);
+      const side = (name: string | undefined): unknown => config.databases.get(name ?? '');
+      return JSON.stringify([m?.links, side(m?.source), side(m?.target)]);
+    };
+    return basis(before) === basis(after);
+  });
+}
