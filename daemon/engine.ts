@@ -4,19 +4,29 @@
  * goes stale) known promptly. It does no I/O: what it has to say goes through `EngineOutput`.
  */
 import { Board } from './board.js';
+import { isMeasured } from './config/available.js';
 import type { Clock, Us } from './core/clock.js';
 import type { Condition } from './core/condition.js';
 import type { Config, GateConfig, LinkConfig, MigrationConfig } from './core/config.js';
 import { resolveDirection, type Direction, type DirectionAnswer } from './core/direction.js';
 import { GateGroup, groupGates, type Transition, type Verdict } from './core/gate.js';
 import { lagFreshness, LagTracker, type LagObservation } from './core/lag.js';
-import type { LinkReading, Observation, SideReading } from './core/observation.js';
-import { known, linkId, unknown, type LinkId, type LinkName, type Reading, type SideName } from './core/signal.js';
+import type { DirectionRows, LinkReading, Observation, SideReading } from './core/observation.js';
+import { compareLooks, LARGEST_DIVERGENCE_US, lookAt, type ClockLook } from './lifecycle/guard.js';
+import {
+  known,
+  linkId,
+  signalNames,
+  unknown,
+  type LinkId,
+  type LinkName,
+  type Reading,
+  type SideName,
+  type SignalContext,
+} from './core/signal.js';
 
 /** Freshness of readings of a side: three times its collector's interval of a second. */
-export const SIDE_FRESH_US: Us = 3_000_000;
-/** How far the clocks may drift apart between two looks before nothing observed earlier is trusted. */
-const JUMP_US: Us = 1_000_000;
+const SIDE_FRESH_US: Us = 3_000_000;
 /** Holds longer than this are kept across a restart. */
 const LONG_HOLD_US: Us = 3_600_000_000;
 
@@ -28,8 +38,8 @@ export interface EngineOutput {
   delay(link: LinkId, delayUs: Us): void;
   /** What is known of a migration's direction has changed. */
   direction(migration: string, direction: Direction, before: Direction): void;
-  /** The clocks jumped and everything observed before was dropped. */
-  jumped(byUs: Us): void;
+  /** The clocks jumped (`what` says how) and everything observed before was dropped. */
+  jumped(what: string): void;
 }
 
 interface LinkState {
@@ -65,7 +75,7 @@ export class Engine {
   private users = new Map<string, GateGroup[]>();
   /** Signals of `active.` and `standby.` that some gate uses, by migration. */
   private aliases = new Map<string, Set<string>>();
-  private lastLook: { monotonic: Us; wall: number; uptime: Us };
+  private lastLook: ClockLook;
   private evaluatedAt: Us;
 
   constructor(
@@ -76,7 +86,7 @@ export class Engine {
     const now = clock.monotonicNow();
     this.board = new Board(now);
     this.config = config;
-    this.lastLook = { monotonic: now, wall: clock.wallNow(), uptime: clock.uptime() };
+    this.lastLook = lookAt(clock);
     this.evaluatedAt = now;
     this.install(config, now);
   }
@@ -108,19 +118,11 @@ export class Engine {
       case 'link-reading':
         this.observeLink(o, now);
         return;
+      case 'direction-rows':
+        this.observeDirection(o, now);
+        return;
       default:
         this.observeLag(o, now);
-    }
-  }
-
-  /** Takes what a database's `lockgate.direction` says, for every migration that has it as a side. */
-  observeDirection(database: string, answer: (migration: string) => DirectionAnswer): void {
-    const now = this.now();
-    for (const m of this.migrations.values()) {
-      for (const side of ['source', 'target'] as const) {
-        if (m.config[side] === database) m.answers[side] = { answer: answer(m.config.name), at: now };
-      }
-      if (m.config.source === database || m.config.target === database) this.judgeDirection(m, now);
     }
   }
 
@@ -224,7 +226,13 @@ export class Engine {
         }
       }
     }
-    for (const m of migrations.values()) this.setAliases(m, now);
+    for (const m of migrations.values()) {
+      for (const signal of signalNames(contextOf(m.config))) {
+        if (isMeasured(signal)) continue;
+        this.board.set(`${m.config.name}.${signal}`, unknown('this version of lockgate does not measure it', now), now);
+      }
+      this.setAliases(m, now);
+    }
   }
 
   private observeSide(o: SideReading, now: Us): void {
@@ -234,6 +242,20 @@ export class Engine {
       if (m.source === o.database) readings.set(`source.${o.signal}`, reading);
       if (m.target === o.database) readings.set(`target.${o.signal}`, reading);
       if (readings.size > 0) this.set(m.name, readings, now);
+    }
+  }
+
+  private observeDirection(o: DirectionRows, now: Us): void {
+    for (const m of this.migrations.values()) {
+      const sides = (['source', 'target'] as const).filter((side) => m.config[side] === o.database);
+      for (const side of sides) {
+        const answer: DirectionAnswer =
+          o.rows === null
+            ? { unknown: o.reason ?? 'the collector gave no reason' }
+            : { row: o.rows.find((r) => r.migration === m.config.name) ?? null };
+        m.answers[side] = { answer, at: o.at };
+      }
+      if (sides.length > 0) this.judgeDirection(m, now);
     }
   }
 
@@ -316,32 +338,37 @@ export class Engine {
     if (changed) this.output.direction(m.config.name, after, before);
   }
 
-  /** The present instant, after holding the clocks against each other. */
-  private now(withUptime = false): Us {
+  /**
+   * The present instant, after holding the clocks against each other. Uptime costs a read of a kernel file, so between
+   * ticks it is only compared when the wall clock is already off: a suspend shows there as well.
+   */
+  private now(full = false): Us {
     const monotonic = this.clock.monotonicNow();
-    const wall = this.clock.wallNow();
-    const passed = monotonic - this.lastLook.monotonic;
-    let drift = Math.abs((wall - this.lastLook.wall) * 1000 - passed);
-    // Uptime costs a read of the kernel's file, so only the timer compares it; a suspend shows in the wall clock as well.
-    const uptime = withUptime || drift > JUMP_US ? this.clock.uptime() : null;
-    if (uptime !== null) {
-      drift = Math.max(drift, Math.abs(uptime - this.lastLook.uptime - passed));
-      this.lastLook = { monotonic, wall, uptime };
+    const apart = (this.clock.wallNow() - this.lastLook.wall) * 1000 - (monotonic - this.lastLook.monotonic);
+    if (full || Math.abs(apart) > LARGEST_DIVERGENCE_US) {
+      const look = lookAt(this.clock);
+      const { jump } = compareLooks(this.lastLook, look);
+      this.lastLook = look;
+      if (jump !== null) this.jump(jump, monotonic);
     }
-    if (drift > JUMP_US) this.jump(drift, monotonic);
     return monotonic;
   }
 
-  private jump(byUs: Us, now: Us): void {
+  private jump(what: string, now: Us): void {
     for (const link of this.links.values()) link.tracker.reset();
     for (const group of this.groups) group.advance(now);
-    const reason = `the clocks jumped by ${(byUs / 1e6).toFixed(1)} s against each other (suspend, or a clock was set); nothing observed before counts`;
     for (const key of this.board.keys()) {
-      if (this.board.reading(key).freshUs !== Infinity) this.board.set(key, unknown(reason, now), now);
+      if (this.board.reading(key).freshUs === Infinity) continue;
+      this.board.set(key, unknown(`${what}; nothing observed before counts`, now), now);
     }
     for (const group of this.groups) group.look(now);
-    this.output.jumped(byUs);
+    this.output.jumped(what);
   }
+}
+
+/** The names that a migration's signals depend on. */
+export function contextOf(m: MigrationConfig): SignalContext {
+  return { links: m.links.reverse === undefined ? ['forward'] : ['forward', 'reverse'], traffic: {}, dns: [] };
 }
 
 function newTracker(link: LinkConfig): LagTracker {

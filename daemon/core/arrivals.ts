@@ -36,7 +36,9 @@ export interface Arrival {
 /** How many outstanding items are kept; a longer stall thins the middle out without losing the oldest sent instant. */
 const MOST = 1024;
 /** How many arrivals are remembered for the comparison of two stories. */
-const REMEMBERED = 128;
+const REMEMBERED = 512;
+/** Into how many parts the time to be remembered is divided; of the arrivals within one part only the ends are kept. */
+const PARTS = 200;
 
 /** The outstanding and arrived items of one stream, in the order they were sent. */
 export class Arrivals<P = undefined> {
@@ -44,6 +46,9 @@ export class Arrivals<P = undefined> {
   private past: Arrival[] = [];
   /** Newest instant at which the receiving side was known not to show something newer than what had arrived. */
   private absentAt: Us | null = null;
+
+  /** `rememberUs`: how far back `arrivedPast` must be able to tell, whatever the pace of the arrivals. */
+  constructor(private readonly rememberUs: Us) {}
 
   /** Records an item that is about to be sent. */
   sent(id: number, at: Us, payload: P): void {
@@ -95,8 +100,7 @@ export class Arrivals<P = undefined> {
       highUs: at - item.sentAt,
       lowUs: acked === null || this.absentAt === null ? 0 : Math.max(0, this.absentAt - acked),
     };
-    this.past.push(arrival);
-    if (this.past.length > REMEMBERED) this.past.shift();
+    this.remember(arrival);
     return arrival;
   }
 
@@ -115,9 +119,17 @@ export class Arrivals<P = undefined> {
     return this.queue.find((q) => q.state === 'acked') ?? null;
   }
 
-  /** When this stream first said that everything sent before `sentAt` has arrived; null when it has not. */
-  arrivedPast(sentAt: Us): Us | null {
-    return this.past.find((a) => a.sentAt >= sentAt)?.at ?? null;
+  /**
+   * When this stream first said that everything sent before `instant` has arrived, and something sent at or after it as
+   * well; null when it has not. Later than the truth by at most a part of the time remembered.
+   */
+  arrivedPast(instant: Us): Us | null {
+    return this.past.find((a) => a.sentAt >= instant)?.at ?? null;
+  }
+
+  /** The newest instant at which the receiving side was asked and did not show anything newer than what had arrived. */
+  get askedAt(): Us | null {
+    return this.absentAt;
   }
 
   /** Lower end of the lag of what is outstanding, as far as absence was observed. */
@@ -139,17 +151,30 @@ export class Arrivals<P = undefined> {
     return this.queue.length;
   }
 
-  /** Halves the queue: each kept item takes over the oldest sent instant of the one dropped before it, so lag never shrinks by it. */
+  /** Arrivals in quick succession replace each other, so that a bounded number reaches back far enough. */
+  private remember(arrival: Arrival): void {
+    const before = this.past.at(-2);
+    if (before !== undefined && arrival.at - before.at < this.rememberUs / PARTS) this.past.pop();
+    this.past.push(arrival);
+    if (this.past.length > REMEMBERED) this.past.shift();
+  }
+
+  /**
+   * Halves the queue: each item that is dropped leaves its oldest sent instant to the next one, so lag never shrinks by
+   * it. Only a committed item can take that over, because any other may yet leave the queue without arriving.
+   */
   private thin(): void {
     const kept: Outstanding<P>[] = [];
     let carry: Us | null = null;
     this.queue.forEach((item, i) => {
       const edge = i === 0 || i >= this.queue.length - 2;
-      if (!edge && i % 2 === 1 && item.state !== 'in-flight') {
-        if (item.state === 'acked') carry = Math.min(carry ?? item.oldestSentAt, item.oldestSentAt);
+      const next = this.queue[i + 1];
+      if (!edge && i % 2 === 1 && item.state === 'uncertain') return;
+      if (!edge && i % 2 === 1 && item.state === 'acked' && next?.state === 'acked') {
+        carry = item.oldestSentAt;
         return;
       }
-      if (carry !== null) item.oldestSentAt = Math.min(item.oldestSentAt, carry);
+      if (carry !== null) item.oldestSentAt = carry;
       carry = null;
       kept.push(item);
     });

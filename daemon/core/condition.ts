@@ -47,7 +47,7 @@ export type ParsedCondition =
   { ok: true; condition: Condition } | { ok: false; message: string; hint: string | null; column: number };
 
 /** The longest window of a function: what the board keeps of every signal. */
-export const MAX_WINDOW_US: Us = 3_600_000_000;
+const MAX_WINDOW_US: Us = 3_600_000_000;
 /** The longest hold: ten years, so that instants in microseconds stay exact. */
 const MAX_DURATION_US: Us = 3650 * 86_400_000_000;
 
@@ -222,6 +222,10 @@ function unknownSignalHint(signal: string, prefix: string, migration: string, si
     return `the migration ${migration} has no \`reverse\` link`;
   }
   const names = signalNames(signals).map((n) => prefix + n);
+  if (head === 'traffic' || head === 'dns') {
+    const own = names.filter((n) => n.startsWith(`${prefix}${head}.`));
+    return own.length === 0 ? `the migration ${migration} has no \`${head}\`` : `there is ${own.join(', ')}`;
+  }
   // A signal written without its link or side (`lag`) means one of those that end so.
   const whole = names.find((n) => n.endsWith(`.${signal}`));
   if (whole !== undefined) return `did you mean \`${whole}\`?`;
@@ -284,18 +288,18 @@ function unitHint(n: string, unit: Unit): string {
 }
 
 const UNIT_WORDS: Readonly<Record<Unit, string>> = {
-  s: 'a time (us, ms, s, min, h, d)',
-  B: 'a number of bytes (B, KiB, MiB, GiB)',
-  ratio: 'a ratio (no unit, or %)',
-  count: 'a count (no unit)',
-  'count/s': 'a number per second (no unit)',
-  percent: 'a percentage from 0 to 100 (no unit, or %)',
-  flag: '0 or 1 (no unit)',
+  s: 'a time in us, ms, s, min, h or d',
+  B: 'a size in B, KiB, MiB or GiB',
+  ratio: 'a ratio without a unit or in %',
+  count: 'a count without a unit',
+  'count/s': 'a number per second without a unit',
+  percent: 'a percentage from 0 to 100',
+  flag: '0 or 1 without a unit',
 };
 
 function thresholdOf(scan: Scanner, name: string, unit: Unit): number {
   const at = scan.at();
-  const token = scan.take(/[^\s(),]+/y) ?? '';
+  const token = scan.take(/[^\s()]+/y) ?? '';
   const n = /^\d+(?:\.\d+)?/.exec(token)?.[0];
   if (n === undefined) {
     if (/^[-−]\s*\d/.test(token + scan.rest())) {
@@ -324,7 +328,7 @@ function inUnit(scan: Scanner, at: number, name: string, n: string, spelled: str
       unitHint(n, unit),
       at,
     );
-  const none = (): never => scan.reject(`\`${name}\` is ${UNIT_WORDS[unit]} and needs a unit`, unitHint(n, unit), at);
+  const none = (): never => scan.reject(`\`${name}\` needs a unit: it is ${UNIT_WORDS[unit]}`, unitHint(n, unit), at);
   switch (unit) {
     case 's': {
       if (spelled === '') return none();

@@ -22,6 +22,8 @@ export interface Config {
   migrations: ReadonlyMap<string, MigrationConfig>;
   /** Gates across migrations; their conditions name signals as `migration.signal`. */
   gates: ReadonlyMap<string, GateConfig>;
+  /** By gate id. */
+  gateOrigins?: ReadonlyMap<string, GateOrigin>;
   /** Things that are allowed but that a careful engineer would not do; shown by `config check` and logged at start. */
   warnings: readonly string[];
 }
@@ -97,4 +99,20 @@ export interface GateConfig {
   require: readonly Condition[];
   /** Unknown stretches up to this long do not reset a hold; 0 by default. */
   gapToleranceUs: Us;
+}
+
+/** Where a gate comes from, for `gates explain`; apart from the gate, because it is no part of what the gate asks. */
+export interface GateOrigin {
+  /** Made by `preset: runbook`, not written. */
+  preset: boolean;
+  /** Line of each condition in the file; empty for a preset. */
+  lines: readonly number[];
+  /** What the preset recommends but this version cannot judge. */
+  omitted: readonly OmittedCondition[];
+}
+
+/** A recommended condition that is not part of the gate; `gates explain` shows it, because somebody must check it by hand. */
+export interface OmittedCondition {
+  condition: string;
+  why: string;
 }

@@ -10,9 +10,9 @@ export interface DirectionRow {
   migration: string;
   epoch: number;
   direction: LinkName;
-  changedAt: string;
-  changedBy: string;
-  reason: string;
+  changedAt: string | null;
+  changedBy: string | null;
+  reason: string | null;
 }
 
 /** What one side says of the direction: its row, that it has none, or why it could not be asked. */

@@ -79,9 +79,12 @@ interface GateNode {
   spans: Span<GateState>[];
 }
 
+/** What a condition said over a stretch, and the memory with which it entered it, so that any instant in it can be described. */
 interface Outcome {
+  truth: Span<Truth>[];
   states: Span<HoldState>[];
-  hold: Hold;
+  before: Hold;
+  lastBroken: ConditionNode['lastBroken'];
 }
 
 const WITHHELD =
@@ -208,15 +211,29 @@ export class GateGroup {
       condition.kind === 'gate'
         ? this.gateTruth(condition.gate)
         : this.signalTruth(node, condition, toleranceUs, from, to, final);
-    const outcome = foldHold(node.hold, truth, condition.forUs, toleranceUs);
+    const { hold, states } = foldHold(node.hold, truth, condition.forUs, toleranceUs);
+    const outcome = { truth, states, before: node.hold, lastBroken: node.lastBroken };
     if (final) {
-      if (outcome.hold.lastFalse !== node.hold.lastFalse && outcome.hold.lastFalse !== null) {
-        const at = outcome.hold.lastFalse;
-        node.lastBroken = { at, value: this.value(node, toleranceUs, at) };
-      }
-      node.hold = outcome.hold;
+      node.lastBroken = this.lastBroken(node, outcome, hold, toleranceUs);
+      node.hold = hold;
     }
     return outcome;
+  }
+
+  private lastBroken(
+    node: ConditionNode,
+    { before, lastBroken }: Outcome,
+    { lastFalse }: Hold,
+    toleranceUs: Us,
+  ): ConditionNode['lastBroken'] {
+    if (lastFalse === null || lastFalse === before.lastFalse) return lastBroken;
+    return { at: lastFalse, value: this.value(node, toleranceUs, lastFalse) };
+  }
+
+  /** The state of a gate at an instant of the stretch that was published last. */
+  private publishedAt(id: string, t: Us): GateState {
+    const node = this.node(id);
+    return node.spans.find((s) => s.from <= t && t < s.to)?.is ?? node.state;
   }
 
   private gateTruth(gate: string): Span<Truth>[] {
@@ -243,7 +260,8 @@ export class GateGroup {
       const last = node.samples.at(-1);
       if (last?.reading === reading && last.to === from) last.to = to;
       else node.samples.push({ from, to, reading });
-      const keepFrom = to - windowUs - toleranceUs - 1;
+      // Back from `from`, not from `to`: transitions inside the stretch are still to be described.
+      const keepFrom = from - windowUs - toleranceUs - 1;
       while ((node.samples[0]?.to ?? Infinity) < keepFrom) node.samples.shift();
     }
     return windowTruthOver(samples, name, windowUs, toleranceUs, c.op, c.threshold, from, to);
@@ -263,43 +281,37 @@ export class GateGroup {
     node.spans = [];
     for (const span of combine(outcomes, from, to)) {
       let state = span.is;
+      node.heldBack =
+        state === 'open' && node.state !== 'open' && !this.report(node, outcomes, 'open', span.from, null);
+      if (node.heldBack) state = 'closed';
       if (state !== node.state) {
-        const verdict = { ...this.describe(node, outcomes, span.from), state, since: span.from };
-        const recorded = this.around.record({
-          gate: node.config.id,
-          from: node.state,
-          to: state,
-          at: span.from,
-          verdict,
-        });
-        node.heldBack = state === 'open' && !recorded;
-        if (node.heldBack) {
-          state = 'closed';
-          if (node.state !== 'closed') node.since = span.from;
-        } else {
-          node.since = span.from;
-        }
+        if (state !== 'open') this.report(node, outcomes, state, span.from, node.heldBack ? WITHHELD : null);
+        node.since = span.from;
         node.state = state;
-      } else {
-        node.heldBack = false;
       }
       pushSpan(node.spans, span.from, span.to, state);
     }
   }
 
-  private describe(node: GateNode, outcomes: readonly Outcome[], t: Us): Verdict {
+  /** Hands a transition at `at` to the journal, with the evidence of that very instant. */
+  private report(node: GateNode, outcomes: readonly Outcome[], to: GateState, at: Us, reason: string | null): boolean {
+    const verdict = { ...this.describe(node, outcomes, at, to), since: at, reason };
+    return this.around.record({ gate: node.config.id, from: node.state, to, at, verdict });
+  }
+
+  private describe(node: GateNode, outcomes: readonly Outcome[], t: Us, state = node.state): Verdict {
     const conditions = node.conditions.map((c, i) =>
       this.describeCondition(c, outcomes[i], node.config.gapToleranceUs, t),
     );
     let opensAt: Us | null = null;
-    if (node.state === 'closed' && conditions.every((c) => c.state === 'holding' || c.state === 'held')) {
+    if (state === 'closed' && conditions.every((c) => c.state === 'holding' || c.state === 'held')) {
       opensAt = t;
       for (const c of conditions) opensAt = Math.max(opensAt, t + c.needsUs - c.heldUs);
       if (opensAt === t) opensAt = null;
     }
     return {
       gate: node.config.id,
-      state: node.state,
+      state,
       since: node.since,
       at: t,
       opensAt,
@@ -315,8 +327,9 @@ export class GateGroup {
     t: Us,
   ): ConditionVerdict {
     const c = node.condition;
-    const state = outcome?.states.find((s) => s.from <= t && t < s.to)?.is ?? 'unknown';
-    const trueFrom = outcome?.hold.trueFrom ?? null;
+    const until = outcome === undefined ? null : foldHold(outcome.before, upTo(outcome.truth, t), c.forUs, toleranceUs);
+    const state = until?.states.at(-1)?.is ?? 'unknown';
+    const trueFrom = until?.hold.trueFrom ?? null;
     const holds = state === 'held' || state === 'holding';
     const heldUs = holds && trueFrom !== null ? Math.max(0, t - trueFrom) : 0;
     const value = this.value(node, toleranceUs, t);
@@ -327,7 +340,8 @@ export class GateGroup {
       unit: c.kind === 'gate' ? null : c.unit,
       heldUs,
       needsUs: c.forUs,
-      lastBroken: state === 'broken' ? { at: t, value } : node.lastBroken,
+      lastBroken:
+        outcome === undefined || until === null ? null : this.lastBroken(node, outcome, until.hold, toleranceUs),
       reason: this.reason(node, state, toleranceUs, t),
     };
   }
@@ -335,7 +349,7 @@ export class GateGroup {
   private reason(node: ConditionNode, state: HoldState, toleranceUs: Us, t: Us): string | null {
     const c = node.condition;
     if (c.kind === 'gate')
-      return state === 'held' || state === 'holding' ? null : `gate ${c.gate} is ${this.node(c.gate).state}`;
+      return state === 'held' || state === 'holding' ? null : `gate ${c.gate} is ${this.publishedAt(c.gate, t)}`;
     const reading = this.around.reading(c.migration, c.signal);
     if (state !== 'unknown') return reading.reason;
     const now = stateAt(reading, t);
@@ -352,6 +366,11 @@ export class GateGroup {
     }
     return reading.reason;
   }
+}
+
+/** The part of spans that lies up to and including `t`. */
+function upTo<T>(spans: readonly Span<T>[], t: Us): Span<T>[] {
+  return spans.filter((s) => s.from <= t).map((s) => ({ ...s, to: Math.min(s.to, t + 1) }));
 }
 
 /** The states of a gate from the states of its conditions, over `[from, to)`. */

@@ -61,7 +61,7 @@ export type LagObservation = Extract<
 
 /** Folds the observations of one link into its lag readings. */
 export class LagTracker {
-  private readonly rows = new Arrivals<null>();
+  private readonly rows: Arrivals<null>;
   private readonly flows = new Map<string, Flow>();
   private sampleId = 0;
   private startedAt: Us | null = null;
@@ -73,9 +73,12 @@ export class LagTracker {
   private answeredAt: Us | null = null;
 
   constructor(private readonly options: LagOptions) {
+    // Two stories differ when one has been ahead for longer than a freshness, so that is how far back both must reach.
+    const rememberUs = Math.max(options.lagFreshUs, options.freshUs);
+    this.rows = new Arrivals(rememberUs);
     for (const name of options.flows) {
       this.flows.set(name, {
-        arrivals: new Arrivals(),
+        arrivals: new Arrivals(rememberUs),
         applied: null,
         answeredAt: null,
         fault: null,
@@ -222,7 +225,7 @@ export class LagTracker {
     if (this.flows.size === 0) return null;
     let since = -Infinity;
     for (const flow of this.flows.values()) {
-      const at = flow.fault === null ? flow.arrivals.arrivedPast(committed.sentAt) : null;
+      const at = flow.fault === null ? flow.arrivals.arrivedPast(committed.ackedAt ?? committed.sentAt) : null;
       if (at === null) return null;
       since = Math.max(since, at);
     }
@@ -291,23 +294,27 @@ export class LagTracker {
 
   /**
    * What one flow and the heartbeat row say differently for longer than their freshness; null when they agree. Only
-   * answers count: the side that says "not arrived" must have said so that long after the other said "arrived".
+   * answers count: the side that says "not arrived" must have been asked that long after the other said "arrived". And
+   * only what is certainly behind the other in the log can contradict it: a heartbeat sent after a position was read, a
+   * position read after a heartbeat was committed.
    */
   private disagreement(name: string, flow: Flow): string | null {
     if (flow.fault !== null || this.watchFault !== null) return null;
     const behind = flow.arrivals.oldestOutstanding();
-    const rowAt = behind === null ? null : this.rows.arrivedPast(behind.oldestSentAt);
-    if (rowAt !== null && flow.answeredAt !== null && flow.answeredAt - rowAt > this.options.freshUs) {
-      const age = formatDurationUs(flow.answeredAt - rowAt);
+    const rowAt = behind === null ? null : this.rows.arrivedPast(behind.ackedAt ?? behind.sentAt);
+    const flowAsked = flow.arrivals.askedAt;
+    if (rowAt !== null && flowAsked !== null && flowAsked - rowAt > this.options.freshUs) {
+      const age = formatDurationUs(flowAsked - rowAt);
       return `the heartbeat row arrived, but ${age} later ${name} had still not applied the position of that moment: its data is stuck`;
     }
     const row = this.rows.oldestCommitted();
-    if (row === null || this.answeredAt === null) return null;
+    const rowAsked = this.rows.askedAt;
+    if (row === null || rowAsked === null) return null;
     let passedAt = -Infinity;
     for (const f of this.flows.values())
-      passedAt = Math.max(passedAt, f.arrivals.arrivedPast(row.oldestSentAt) ?? Infinity);
-    if (this.answeredAt - passedAt <= this.options.lagFreshUs) return null;
-    const age = formatDurationUs(this.answeredAt - passedAt);
+      passedAt = Math.max(passedAt, f.arrivals.arrivedPast(row.ackedAt ?? row.sentAt) ?? Infinity);
+    if (rowAsked - passedAt <= this.options.lagFreshUs) return null;
+    const age = formatDurationUs(rowAsked - passedAt);
     return `the target applied the position of a heartbeat, but ${age} later its row was still not there: lockgate.heartbeat is no longer replicated, or its row is missing on the target`;
   }
 }

@@ -1,4 +1,5 @@
 import type { Us } from './clock.js';
+import type { DirectionRow } from './direction.js';
 import type { Position } from './position.js';
 import type { LinkId, LinkSignal, SideSignal } from './signal.js';
 
@@ -17,7 +18,8 @@ export type Observation =
   | Applied
   | AppliedFault
   | LinkReading
-  | SideReading;
+  | SideReading
+  | DirectionRows;
 
 /** A heartbeat is about to be written; `seq` rises by one for each heartbeat of this daemon process and link, over all its runs. */
 export interface HeartbeatSent {
@@ -129,6 +131,15 @@ export interface SideReading {
   database: string;
   signal: SideSignal;
   value: number | null;
+  reason: string | null;
+  at: Us;
+}
+
+/** What `lockgate.direction` says on a database; `rows` null with a reason when it could not be read. */
+export interface DirectionRows {
+  kind: 'direction-rows';
+  database: string;
+  rows: readonly DirectionRow[] | null;
   reason: string | null;
   at: Us;
 }

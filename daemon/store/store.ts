@@ -1,3 +1,12 @@
+import { LockgateError } from '../core/errors.js';
+
+/**
+ * The store cannot be opened, written or read; at start it ends the process with exit code 2, later it makes operator
+ * actions answer 503. Codes: `store_newer`, `store_locked`, `store_foreign`, `store_not_writable`, `store_full`,
+ * `store_corrupt`, `store_io`, `store_closed`, `store_failed`.
+ */
+export class StoreError extends LockgateError {}
+
 /** An entry of the journal as it is written. */
 export interface JournalDraft {
   /** Wall clock, milliseconds since 1970. */

@@ -1,0 +1,183 @@
+import type { Emit } from '../collector.js';
+import type { Clock, Us } from '../../daemon/core/clock.js';
+import type { HeartbeatVisible } from '../../daemon/core/observation.js';
+import type { LinkId } from '../../daemon/core/signal.js';
+
+/** One heartbeat that was issued. */
+export interface Issued {
+  readonly run: string;
+  readonly seq: number;
+  /** Just before its write was issued. */
+  readonly sentAt: Us;
+}
+
+/** A heartbeat row as the target shows it. */
+export interface Sighting {
+  readonly run: string;
+  readonly seq: number;
+}
+
+interface LinkState {
+  /** Newest seq issued, over all runs. */
+  issued: number;
+  /** Newest seq seen on the target; null before the first. */
+  seen: number | null;
+  /** The run whose heartbeat was seen last: the one whose row is known to be on the target. */
+  carrier: string | null;
+  runs: number;
+  /** Newest heartbeats by seq; those beyond the bound are forgotten, oldest first. */
+  readonly recent: Map<number, Issued>;
+  /** Kept apart from `recent`, so that a stall of days still knows since when it lasts. */
+  oldestUnseen: Issued | null;
+}
+
+/** How many heartbeats of a link are remembered; a stall may last for days. */
+const keptPerLink = 512;
+
+/**
+ * What this process knows of its own heartbeats, per link: issued, acknowledged, failed, seen. Writers and watchers share
+ * it, and all heartbeat observations go out through it, so that each is emitted once and `upTo` never goes back. A `seq`
+ * rises by one per heartbeat of a link over all of its runs, so that the newest one seen supersedes all older ones.
+ */
+export class HeartbeatLedger {
+  readonly #links = new Map<LinkId, LinkState>();
+  readonly #listeners = new Set<(link: LinkId) => void>();
+
+  /** `process` is unique to this process; the keys of all of its runs begin with it. */
+  constructor(
+    private readonly clock: Pick<Clock, 'monotonicNow'>,
+    readonly process: string,
+  ) {}
+
+  /** A fresh key for a run of this process. */
+  newRun(link: LinkId): string {
+    const state = this.#state(link);
+    state.runs += 1;
+    return `${this.process}-${state.runs}`;
+  }
+
+  /** Whether the run belongs to this process. */
+  owns(run: string): boolean {
+    return run.startsWith(`${this.process}-`);
+  }
+
+  /** Records that a heartbeat is about to be written, wakes the pollers, and returns its seq and instant. */
+  issue(link: LinkId, run: string, emit: Emit): Issued {
+    const state = this.#state(link);
+    const heartbeat: Issued = { run, seq: state.issued + 1, sentAt: this.clock.monotonicNow() };
+    state.issued = heartbeat.seq;
+    state.recent.set(heartbeat.seq, heartbeat);
+    if (state.recent.size > keptPerLink) {
+      for (const oldest of state.recent.keys()) {
+        state.recent.delete(oldest);
+        break;
+      }
+    }
+    state.oldestUnseen ??= heartbeat;
+    emit({ kind: 'heartbeat-sent', link, run, seq: heartbeat.seq, at: heartbeat.sentAt });
+    for (const listener of [...this.#listeners]) listener(link);
+    return heartbeat;
+  }
+
+  /** Records that the heartbeat's commit returned just now. */
+  acked(link: LinkId, seq: number, emit: Emit): void {
+    emit({ kind: 'heartbeat-acked', link, seq, at: this.clock.monotonicNow() });
+  }
+
+  /** Records that the heartbeat's write ended without a confirmed commit; what surely did not commit is no longer waited for. */
+  failed(link: LinkId, seq: number, outcome: 'not-committed' | 'uncertain', reason: string, emit: Emit): void {
+    const state = this.#state(link);
+    if (outcome === 'not-committed') {
+      state.recent.delete(seq);
+      if (state.oldestUnseen?.seq === seq) state.oldestUnseen = this.#firstUnseen(state);
+    }
+    emit({ kind: 'heartbeat-failed', link, seq, outcome, at: this.clock.monotonicNow(), reason });
+  }
+
+  /**
+   * Records what the target shows: an answer to a question (`askedAt` set, `sighting` null when it shows nothing) or an
+   * event of a stream (`askedAt` null). Every answer is emitted, because it also says what was not there; an event only
+   * when it is news. Returns whether it was news. Rows of other processes and heartbeats never issued are not seen.
+   */
+  visible(
+    link: LinkId,
+    sighting: Sighting | null,
+    askedAt: Us | null,
+    at: Us,
+    by: HeartbeatVisible['by'],
+    emit: Emit,
+  ): boolean {
+    const state = this.#state(link);
+    let news = false;
+    if (
+      sighting !== null &&
+      this.owns(sighting.run) &&
+      sighting.seq <= state.issued &&
+      sighting.seq > (state.seen ?? 0)
+    ) {
+      news = true;
+      state.seen = sighting.seq;
+      state.carrier = sighting.run;
+      if (state.oldestUnseen !== null && state.oldestUnseen.seq <= sighting.seq) {
+        state.oldestUnseen = this.#firstUnseen(state);
+      }
+    }
+    // An answer may be older than an event that came meanwhile. Saying less (nothing newer than what is seen was there)
+    // is still true, and `upTo` never goes back.
+    if (news || askedAt !== null) emit({ kind: 'heartbeat-visible', link, upTo: state.seen, askedAt, at, by });
+    return news;
+  }
+
+  /** When the oldest heartbeat was sent that is issued, not known to have failed, and not seen; null when there is none. */
+  pending(link: LinkId): Us | null {
+    return this.#state(link).oldestUnseen?.sentAt ?? null;
+  }
+
+  /** The run whose row is known to be on the target, because its heartbeat was the last one seen there; null before the first. */
+  carrier(link: LinkId): string | null {
+    return this.#state(link).carrier;
+  }
+
+  /** Forgets that the run is on both sides, because its row is gone from the source. */
+  lose(link: LinkId, run: string): void {
+    const state = this.#state(link);
+    if (state.carrier === run) state.carrier = null;
+  }
+
+  /** Whether this run is the one known to be on the target. */
+  isSeen(link: LinkId, run: string): boolean {
+    return this.#state(link).carrier === run;
+  }
+
+  /** Whether the run carries a heartbeat that is still remembered and may yet be waited for. */
+  isRecent(link: LinkId, run: string): boolean {
+    for (const heartbeat of this.#state(link).recent.values()) if (heartbeat.run === run) return true;
+    return false;
+  }
+
+  /** When a heartbeat was sent; null when that is no longer remembered. */
+  sentAt(link: LinkId, run: string, seq: number): Us | null {
+    const heartbeat = this.#state(link).recent.get(seq);
+    return heartbeat?.run === run ? heartbeat.sentAt : null;
+  }
+
+  /** Calls the listener whenever a heartbeat is issued; returns how to take it off again. */
+  onIssue(listener: (link: LinkId) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  #firstUnseen(state: LinkState): Issued | null {
+    for (const heartbeat of state.recent.values()) if (heartbeat.seq > (state.seen ?? 0)) return heartbeat;
+    return null;
+  }
+
+  #state(link: LinkId): LinkState {
+    let state = this.#links.get(link);
+    if (state === undefined) {
+      state = { issued: 0, seen: null, carrier: null, runs: 0, recent: new Map(), oldestUnseen: null };
+      this.#links.set(link, state);
+    }
+    return state;
+  }
+}

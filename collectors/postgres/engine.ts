@@ -1,0 +1,111 @@
+/** PostgreSQL as the rest of lockgate sees it. */
+import type { DatabaseConfig } from '../../daemon/core/config.js';
+import type { DirectionRow } from '../../daemon/core/direction.js';
+import type { Observation } from '../../daemon/core/observation.js';
+import type { LinkName } from '../../daemon/core/signal.js';
+import type { Collector, CollectorContext, Emit, EnginePort, LinkPlan } from '../collector.js';
+import { SampledPositions } from '../heartbeat/needs.js';
+import { postgresHeartbeats } from './heartbeats.js';
+import { PhysicalCollector } from './physical.js';
+import { PositionsCollector } from './positions.js';
+import { SideCollector, type DirectionSight } from './side.js';
+import { doctor } from './setup/doctor.js';
+import { grants } from './setup/grants.js';
+import { setup } from './setup/setup.js';
+import { teardown } from './setup/teardown.js';
+
+/** The engine `postgres`. */
+export const postgresEngine: EnginePort = { engine: 'postgres', collectors, grants, setup, teardown, doctor };
+
+function collectors(
+  databases: readonly DatabaseConfig[],
+  links: readonly LinkPlan[],
+  context: CollectorContext,
+): Collector[] {
+  const native = links.filter((l) => l.config.via === 'postgres-logical' || l.config.via === 'postgres-physical');
+  const needs = new SampledPositions(native.map((l) => ({ id: l.id, flows: l.config.flows })));
+  const made: Collector[] = databases.map((db) => sideCollector(db, context));
+  made.push(...postgresHeartbeats(databases, links, context).collectors);
+  for (const { from, to, links: pair } of byPair(native, 'postgres-logical')) {
+    made.push(new PositionsCollector(from, to, pair, context, { needs }));
+  }
+  for (const { from, to, links: pair } of byPair(native, 'postgres-physical')) {
+    made.push(new PhysicalCollector(from, to, pair, context, { needs }));
+  }
+  return made.map((c) => tapped(c, (o) => needs.observe(o)));
+}
+
+interface Pair {
+  from: DatabaseConfig;
+  to: DatabaseConfig;
+  links: LinkPlan[];
+}
+
+/** Links by the two databases they run between. */
+function byPair(links: readonly LinkPlan[], via: LinkPlan['config']['via']): Pair[] {
+  const pairs = new Map<string, Pair>();
+  for (const link of links) {
+    if (link.config.via !== via) continue;
+    const key = JSON.stringify([link.from.name, link.to.name]);
+    const pair = pairs.get(key) ?? { from: link.from, to: link.to, links: [] };
+    pair.links.push(link);
+    pairs.set(key, pair);
+  }
+  return [...pairs.values()];
+}
+
+/** Lets `listener` see every observation of a collector on its way out. */
+function tapped(collector: Collector, listener: (o: Observation) => void): Collector {
+  return {
+    name: collector.name,
+    run: (emit, signal) =>
+      collector.run((o) => {
+        listener(o);
+        emit(o);
+      }, signal),
+    down: (reason) => {
+      const observations = collector.down(reason);
+      for (const o of observations) listener(o);
+      return observations;
+    },
+  };
+}
+
+/** The side's collector, with what it sees of the direction turned into observations. */
+function sideCollector(db: DatabaseConfig, context: CollectorContext): Collector {
+  let out: Emit = () => undefined;
+  const side = new SideCollector(db, context, { onDirection: (sight) => out(directionOf(sight)) });
+  const answer = (reason: string): Observation => ({
+    kind: 'direction-rows',
+    database: db.name,
+    rows: null,
+    reason,
+    at: context.clock.monotonicNow(),
+  });
+  return {
+    name: side.name,
+    run: (emit, signal) => {
+      out = emit;
+      return side.run(emit, signal);
+    },
+    down: (reason) => [...side.down(reason), answer(reason)],
+  };
+}
+
+function directionOf(sight: DirectionSight): Observation {
+  const base = { kind: 'direction-rows', database: sight.database, at: sight.at } as const;
+  if (sight.rows === null) return { ...base, rows: null, reason: sight.reason };
+  const rows: DirectionRow[] = [];
+  for (const row of sight.rows) {
+    if (!isLinkName(row.direction)) {
+      const reason = `lockgate.direction of ${sight.database} names a direction that does not exist: ${row.direction}`;
+      return { ...base, rows: null, reason };
+    }
+    rows.push({ ...row, direction: row.direction });
+  }
+  return { ...base, rows, reason: null };
+}
+
+function isLinkName(text: string): text is LinkName {
+  return text === 'forward' || text === 'reverse';
+}

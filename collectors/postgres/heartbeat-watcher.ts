@@ -1,0 +1,182 @@
+import type { CollectorContext, LinkPlan } from '../collector.js';
+import type { HeartbeatLedger } from '../heartbeat/ledger.js';
+import {
+  createHeartbeatWatcher,
+  type HeartbeatWatcher,
+  type SeenRow,
+  type WatchChoice,
+  type WatcherSession,
+} from '../heartbeat/watcher.js';
+import type { RunKey } from '../heartbeat/writer.js';
+import type { DatabaseConfig } from '../../daemon/core/config.js';
+import type { LinkId } from '../../daemon/core/signal.js';
+import type { PgConnection } from './connection.js';
+import { classify, reasonOf } from './pg-errors.js';
+import { keepConnected } from './reconnect.js';
+
+/** What the watcher needs to know of the WAL reader of the same database. */
+export interface WalReaderState {
+  /** Null while it streams; else why it does not. */
+  readonly silentBecause: string | null;
+}
+
+/** What a watcher for one PostgreSQL database is made of. */
+export interface PostgresWatcherOptions {
+  readonly db: DatabaseConfig;
+  /** All links whose `to` is this database; at least one. */
+  readonly links: readonly LinkPlan[];
+  readonly context: CollectorContext;
+  readonly ledger: HeartbeatLedger;
+  /** Null when there is no WAL reader for this database. */
+  readonly reader: WalReaderState | null;
+  /** How long the target may take to answer a question, 1 s unless told. */
+  readonly queryTimeoutMs?: number;
+}
+
+const channel = 'lockgate_heartbeat';
+
+/** Creates the collector `<db>/watch`: it notices the arrival of heartbeats for all links that end at this database. */
+export function postgresHeartbeatWatcher(options: PostgresWatcherOptions): HeartbeatWatcher {
+  const { db, links, context, ledger } = options;
+  const name = `${db.name}/watch`;
+  const timeoutMs = options.queryTimeoutMs ?? 1_000;
+  return createHeartbeatWatcher({
+    name,
+    context,
+    ledger,
+    links,
+    sessions: (use, arrived, down, signal) =>
+      keepConnected(
+        {
+          db,
+          context,
+          collector: name,
+          connect: { applicationName: `lockgate/${context.daemonId}/watch`, statementTimeoutMs: timeoutMs },
+          use: (connection, healthy) => use(new Session(connection, options, timeoutMs + 200, arrived), healthy),
+          down,
+        },
+        signal,
+      ),
+  });
+}
+
+const newestSql = {
+  name: 'newest',
+  text: `SELECT DISTINCT ON (link) link, run, seq FROM lockgate.heartbeat
+    WHERE daemon = $1 AND link = ANY($2) AND run LIKE $3 ORDER BY link, seq DESC`,
+};
+
+interface Facts {
+  recovery: boolean;
+  flush: boolean;
+  notify: boolean;
+}
+
+const triggerOf = (name: string): string => `coalesce(bool_or(p.proname = '${name}'), false)`;
+
+const factsSql = `SELECT pg_catalog.pg_is_in_recovery() AS recovery,
+    ${triggerOf('heartbeat_flush')} AS flush, ${triggerOf('heartbeat_notify')} AS notify
+  FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid AND c.relname = 'heartbeat'
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'lockgate'
+    JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = n.oid
+  WHERE t.tgenabled = 'A'`;
+
+class Session implements WatcherSession {
+  readonly lost: Promise<Error>;
+  #listening = false;
+
+  constructor(
+    private readonly connection: PgConnection,
+    private readonly options: PostgresWatcherOptions,
+    private readonly timeoutMs: number,
+    arrived: (row: SeenRow, by: 'notify') => void,
+  ) {
+    this.lost = new Promise((resolve) => connection.onLost(resolve));
+    const { daemonId } = options.context;
+    connection.client.on('notification', (message) => {
+      const row = message.channel === channel ? parsePayload(message.payload, daemonId) : null;
+      if (row !== null) arrived(row, 'notify');
+    });
+  }
+
+  async choose(links: readonly LinkPlan[]): Promise<ReadonlyMap<LinkId, WatchChoice>> {
+    const [facts] = await this.#query<Facts>(factsSql);
+    const { reader } = this.options;
+    const why = reader === null ? 'the WAL reader is off (read: off)' : reader.silentBecause;
+    const choices = new Map(links.map((link) => [link.id, choose(link.config.heartbeat.watch, facts, why)]));
+    if (!this.#listening && [...choices.values()].some((choice) => choice.mode === 'notify')) {
+      await this.#query(`LISTEN ${channel}`);
+      this.#listening = true;
+    }
+    return choices;
+  }
+
+  async newest(links: readonly LinkId[]): Promise<readonly SeenRow[]> {
+    const { context, ledger } = this.options;
+    const values = [context.daemonId, links, `${ledger.process}-%`];
+    const rows = await this.#query<{ link: LinkId; run: string; seq: string }>(newestSql, values);
+    return rows.map((row) => ({ ...row, seq: Number(row.seq) }));
+  }
+
+  exists(rows: readonly RunKey[]): Promise<readonly RunKey[]> {
+    return this.#query<RunKey>(
+      `SELECT h.link, h.run FROM lockgate.heartbeat AS h
+        JOIN ROWS FROM (unnest($2::text[]), unnest($3::text[])) AS v(link, run) ON h.link = v.link AND h.run = v.run
+        WHERE h.daemon = $1`,
+      [this.options.context.daemonId, rows.map((row) => row.link), rows.map((row) => row.run)],
+    );
+  }
+
+  isLost(): boolean {
+    return this.connection.lost !== null;
+  }
+
+  reasonOf(error: unknown): string {
+    return reasonOf(classify(error, this.options.db));
+  }
+
+  #query<R>(q: string | { name: string; text: string }, values?: unknown[]): Promise<R[]> {
+    return this.connection.query<R>(q, values, { timeoutMs: this.timeoutMs });
+  }
+}
+
+/** The best mode that is possible; `noWal` says why there are no WAL events, null when there are. */
+function choose(
+  wanted: 'auto' | 'wal' | 'notify' | 'poll',
+  facts: Facts | undefined,
+  noWal: string | null,
+): WatchChoice {
+  if (wanted === 'poll') return { mode: 'poll', why: 'configured' };
+  if (facts === undefined || facts.recovery) {
+    return { mode: 'poll', why: 'the target is in recovery: no WAL events, no notifications' };
+  }
+  if (wanted === 'wal') {
+    if (noWal !== null) return { mode: 'poll', why: noWal };
+    const late = 'configured; without the trigger lockgate.heartbeat_flush (ENABLE ALWAYS) it is up to 0.4 s late';
+    return { mode: 'wal', why: facts.flush ? 'configured' : late };
+  }
+  if (wanted === 'notify') {
+    if (facts.notify) return { mode: 'notify', why: 'configured' };
+    return { mode: 'poll', why: 'there is no trigger lockgate.heartbeat_notify (ENABLE ALWAYS); run `lockgate setup`' };
+  }
+  const noFlush = 'there is no trigger lockgate.heartbeat_flush (ENABLE ALWAYS)';
+  const notWal = noWal ?? (facts.flush ? null : noFlush);
+  if (notWal === null) return { mode: 'wal', why: 'the WAL reader streams and the trigger flushes' };
+  if (facts.notify) return { mode: 'notify', why: notWal };
+  return { mode: 'poll', why: `${notWal}; there is no trigger lockgate.heartbeat_notify either` };
+}
+
+/** Reads `[daemon, link, run, seq]`; null for anything else, because anybody may send on a channel. */
+function parsePayload(payload: string | undefined, daemonId: string): SeenRow | null {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(payload ?? '');
+  } catch {
+    return null;
+  }
+  if (!Array.isArray(parsed)) return null;
+  const [daemon, link, run, seq] = parsed as unknown[];
+  if (daemon !== daemonId || typeof link !== 'string' || typeof run !== 'string') return null;
+  return typeof seq === 'number' && Number.isSafeInteger(seq) ? { link: link as LinkId, run, seq } : null;
+}

@@ -1,0 +1,432 @@
+/**
+ * The composition root: builds the daemon from a configuration, starts it in order and stops it in reverse. It alone
+ * knows every part; the parts know each other by their ports only.
+ */
+import { schedule } from 'node-cron';
+import type { EnginePort, Log } from '../collectors/collector.js';
+import type { Backend, RunningDaemon, StepOptions, StepResult } from './cli/backend.js';
+import { Collecting, share } from './collecting.js';
+import { configJsonSchema } from './config/json-schema.js';
+import { explainConfig, loadConfigFile } from './config/load.js';
+import { US_PER_MS, type Clock } from './core/clock.js';
+import type { Config } from './core/config.js';
+import { messageOf, UsageError } from './core/errors.js';
+import type { Transition } from './core/gate.js';
+import { known, type Reading } from './core/signal.js';
+import { Engine } from './engine.js';
+import { EventStream } from './events.js';
+import { createServer } from './http/server.js';
+import type { SignalJson } from './http/port.js';
+import { createMetrics } from './publish/prometheus.js';
+import { Recorder } from './recorder.js';
+import { verdictJson } from './render.js';
+import type { Attestation, JournalDraft } from './store/store.js';
+import { openStore } from './store/sqlite.js';
+import { View } from './view.js';
+
+/** Between two looks at what time alone has changed. */
+const TICK_MS = 250;
+/** Ticks between two sweeps of the history, publications of signals and tries of a store that failed. */
+const TICKS_PER_SECOND = 1000 / TICK_MS;
+/** How often long holds are put into the store, in ticks. */
+const TICKS_PER_SAVE = 10 * TICKS_PER_SECOND;
+/** How long requests may take to finish when the daemon stops. */
+const CLOSE_DEADLINE_MS = 3_000;
+/** When old journal entries are deleted: at night, daily, and not at the full hour. */
+const PRUNE_SCHEDULE = '17 3 * * *';
+
+/** What the process gives to the daemon. */
+export interface AppOptions {
+  clock: Clock;
+  env: Readonly<Record<string, string | undefined>>;
+  /** `process.version`. */
+  nodeVersion: string;
+  version: string;
+  log: Log;
+  engines: readonly EnginePort[];
+}
+
+/** The server side of the command line. */
+export function createBackend(options: AppOptions): Backend {
+  const load = (file: string): Config => loadConfigFile(file, options.env);
+  return {
+    loadConfig: (file) => Promise.resolve().then(() => load(file)),
+    configSchema: () => Promise.resolve(configJsonSchema()),
+    explain: (config) => Promise.resolve(explainConfig(config)),
+    grants: (config) =>
+      Promise.resolve(
+        options.engines.flatMap((engine) => {
+          const { databases, links } = share(engine, config);
+          return databases.flatMap((db) => engine.grants(db, links));
+        }),
+      ),
+    setup: (config, steps) => runSteps(options.engines, config, steps, 'setup'),
+    teardown: (config, steps) => runSteps(options.engines, config, steps, 'teardown'),
+    doctor: async (config, signal) => {
+      const findings = await Promise.all(
+        options.engines.map((engine) => {
+          const { databases, links } = share(engine, config);
+          return engine.doctor(databases, links, contextOf(options, config), signal);
+        }),
+      );
+      return findings.flat();
+    },
+    start: (file, signal) => startDaemon(options, file, load, signal),
+  };
+}
+
+/** The sides of a link wait for each other (a subscription for the publication, the publication's name for the subscription). */
+const MOST_PASSES = 4;
+
+/**
+ * Runs setup or teardown over all databases, in the order in which replication needs them. What had to wait for another
+ * database is tried again in a further pass as long as passes still change something; what waits in the end is yielded
+ * as it is, so that it is not taken for done.
+ */
+async function* runSteps(
+  engines: readonly EnginePort[],
+  config: Config,
+  { admin, dryRun, signal }: StepOptions,
+  what: 'setup' | 'teardown',
+): AsyncIterable<StepResult> {
+  for (const engine of engines) {
+    const { databases, links } = share(engine, config);
+    const sends = (name: string): number =>
+      links.filter((l) => l.config.name === 'forward' && l.from.name === name).length;
+    const ordered = [...databases].sort((a, b) => sends(b.name) - sends(a.name));
+    if (what === 'teardown') ordered.reverse();
+    let waiting: StepResult[] = [];
+    for (let pass = 1; pass <= MOST_PASSES; pass += 1) {
+      let changed = false;
+      waiting = [];
+      for (const db of ordered) {
+        for await (const result of engine[what](db, links, { adminUrl: admin.get(db.name) ?? null, dryRun, signal })) {
+          if (result.outcome === 'would-do' && !dryRun) {
+            waiting.push(result);
+            continue;
+          }
+          changed ||= result.outcome === 'done';
+          if (pass === 1 || result.outcome === 'done') yield result;
+        }
+      }
+      if (waiting.length === 0 || !changed) break;
+    }
+    yield* waiting;
+  }
+}
+
+function contextOf(options: AppOptions, config: Config): { clock: Clock; log: Log; daemonId: string } {
+  return { clock: options.clock, log: options.log, daemonId: config.daemon.id };
+}
+
+async function startDaemon(
+  options: AppOptions,
+  file: string,
+  load: (file: string) => Config,
+  signal: AbortSignal,
+): Promise<RunningDaemon> {
+  const daemon = new Daemon(options, file, load);
+  try {
+    await daemon.start(signal);
+  } catch (error) {
+    await daemon.stop();
+    throw error;
+  }
+  return daemon;
+}
+
+/** A daemon: everything it has opened is closed by `stop`, last opened first, also when it failed to start. */
+class Daemon implements RunningDaemon {
+  address = '';
+  readonly crashed: Promise<never>;
+  private config: Config;
+  private readonly closers: (() => void | Promise<void>)[] = [];
+  private readonly reloaders: ((config: Config) => void | Promise<void>)[] = [];
+  private reloadSucceeded: (ok: boolean) => void = () => undefined;
+  private closeServer: () => Promise<void> = () => Promise.resolve();
+  private crash: (error: unknown) => void = () => undefined;
+  private missing: string[] = ['starting'];
+  private stopped: Promise<void> | null = null;
+
+  constructor(
+    private readonly options: AppOptions,
+    private readonly file: string,
+    private readonly load: (file: string) => Config,
+  ) {
+    this.config = load(file);
+    this.crashed = new Promise((_, reject) => {
+      this.crash = reject;
+    });
+    this.crashed.catch(() => undefined);
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    const { clock, log, version } = this.options;
+    for (const warning of this.config.warnings) log.warn({}, warning);
+    const { store, recovered } = openStore(this.config.store.path, clock);
+    this.closers.push(() => store.close());
+    if (recovered !== null) {
+      log.error(
+        { moved_to: recovered },
+        'THE STORE WAS CORRUPT: it was renamed aside and a new, empty one opened; the journal begins anew',
+      );
+    }
+    const events = new EventStream();
+    const recorder = new Recorder(store, log, (id, draft) => events.publish('journal', journalJson(id, draft)));
+    const note = (kind: string, migration: string | null, data: Record<string, unknown>): void =>
+      recorder.note({ at: clock.wallNow(), kind, migration, gate: null, actor: 'lockgate', by: null, data });
+
+    const engine = new Engine(this.config, clock, {
+      record: (transition) => this.record(transition, recorder, events, () => view.wake(transition.gate)),
+      delay: (link, delayUs) => {
+        const [migration = '', name = ''] = link.split('/');
+        metrics.observeDelay(migration, name, delayUs / 1e6);
+      },
+      direction: (migration, after, before) => {
+        events.publish('direction', { migration, ...after });
+        note('direction', migration, { from: before.direction, ...after });
+        log.warn({ migration, ...after }, `direction of ${migration}: ${before.direction} -> ${after.direction}`);
+      },
+      jumped: (what) => {
+        log.warn({}, `${what}: nothing observed before counts`);
+        note('clock-jump', null, { what });
+        readAttestations();
+      },
+    });
+    const attestReading = (a: Attestation): Reading => {
+      const now = clock.monotonicNow();
+      const ageUs = Math.max(0, (clock.wallNow() - a.at) * US_PER_MS);
+      const reason = `attested by ${a.by} at ${new Date(a.at).toISOString()}${a.note === '' ? '' : `: ${a.note}`}`;
+      return { ...known(0, now, Infinity, reason), growsFrom: Math.round(now - ageUs) };
+    };
+    const readAttestations = (): void => {
+      for (const migration of this.config.migrations.keys()) {
+        for (const a of store.attestations(migration))
+          engine.setReading(migration, `attest.${a.name}.age`, attestReading(a));
+      }
+    };
+    readAttestations();
+    engine.restoreHolds(
+      store.loadHolds().map((h) => {
+        const then = (wall: number): number => Math.round(clock.monotonicNow() - (clock.wallNow() - wall) * US_PER_MS);
+        return {
+          gate: h.gate,
+          condition: h.condition,
+          trueFrom: then(h.heldSince),
+          observedUntil: then(h.observedUntil),
+        };
+      }),
+    );
+    const saveHolds = (): void => {
+      const wall = (at: number): number => clock.wallNow() - (clock.monotonicNow() - at) / US_PER_MS;
+      const holds = engine.longHolds().map((h) => ({
+        gate: h.gate,
+        condition: h.condition,
+        heldSince: wall(h.trueFrom),
+        observedUntil: wall(h.observedUntil),
+      }));
+      try {
+        store.saveHolds(holds);
+      } catch (error) {
+        log.error({}, `long holds could not be kept: ${messageOf(error)}`);
+      }
+    };
+    this.closers.push(saveHolds);
+
+    const collecting = new Collecting(
+      this.options.engines,
+      contextOf(this.options, this.config),
+      (o) => engine.observe(o),
+      (error) => this.crash(error),
+    );
+    const view = new View({
+      version,
+      config: () => this.config,
+      clock,
+      engine,
+      events,
+      store,
+      collectors: () => collecting.status,
+      notReady: () => this.missing,
+      attest: (a) => {
+        const id = store.attest(a);
+        events.publish('journal', { id, kind: 'attestation', ...a, at: new Date(a.at).toISOString() });
+        engine.setReading(a.migration, `attest.${a.name}.age`, attestReading(a));
+      },
+    });
+    const metrics = createMetrics(view, { nodeVersion: this.options.nodeVersion, http: () => server.stats() });
+    this.reloadSucceeded = (ok) => metrics.configLoaded(ok, clock.wallNow());
+    this.reloadSucceeded(true);
+    const server = await createServer(view, { config: this.config.daemon, metrics, log, clock });
+    this.closeServer = () => server.close(CLOSE_DEADLINE_MS);
+    const address = await server.listen();
+    this.address = address.url;
+
+    this.closers.push(() => collecting.stop());
+    await collecting.apply(this.config);
+    this.reloaders.push(
+      (config) => server.reload(config.daemon),
+      (config) => engine.reload(config),
+      readAttestations,
+      (config) => collecting.apply(config),
+    );
+
+    const ticking = new AbortController();
+    const ticks = this.tick(ticking.signal, engine, view, recorder, events, saveHolds).catch((error: unknown) =>
+      this.crash(error),
+    );
+    this.closers.push(async () => {
+      ticking.abort();
+      await ticks;
+    });
+    const prune = (): void => {
+      try {
+        store.prune(clock.wallNow() - this.config.store.retainUs / US_PER_MS);
+      } catch (error) {
+        log.error({}, `the journal could not be pruned: ${messageOf(error)}`);
+      }
+    };
+    const pruning = schedule(PRUNE_SCHEDULE, prune, { timezone: 'UTC', name: 'prune-journal' });
+    this.closers.push(() => pruning.destroy());
+    prune();
+
+    note('start', null, { version, daemon: this.config.daemon.id, config_hash: this.config.hash });
+    this.closers.push(() => note('stop', null, { daemon: this.config.daemon.id }));
+    this.missing = [];
+    if (signal.aborted) throw new UsageError('aborted', 'stopped while starting');
+    log.info({ address: this.address, config: this.config.hash }, 'lockgate is running');
+  }
+
+  async reload(): Promise<void> {
+    let next: Config;
+    try {
+      next = this.load(this.file);
+      refuseFixed(this.config, next);
+    } catch (error) {
+      this.reloadSucceeded(false);
+      throw error;
+    }
+    const before = this.config;
+    this.config = next;
+    try {
+      for (const reload of this.reloaders) await reload(next);
+    } catch (error) {
+      this.config = before;
+      for (const reload of this.reloaders) await reload(before);
+      this.reloadSucceeded(false);
+      throw error;
+    }
+    this.reloadSucceeded(true);
+    for (const warning of next.warnings) this.options.log.warn({}, warning);
+  }
+
+  stop(): Promise<void> {
+    this.missing = ['stopping'];
+    this.stopped ??= this.close();
+    return this.stopped;
+  }
+
+  private async close(): Promise<void> {
+    // Whoever waits for a gate is answered first, while there is still something to answer with.
+    await this.closeServer();
+    for (const close of this.closers.reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        this.options.log.error({}, `while stopping: ${messageOf(error)}`);
+      }
+    }
+  }
+
+  private record(transition: Transition, recorder: Recorder, events: EventStream, wake: () => void): boolean {
+    const { clock, log } = this.options;
+    const now = { monotonic: clock.monotonicNow(), wall: clock.wallNow() };
+    const [migration, gate] = splitGate(transition.gate);
+    const verdict = verdictJson(transition.verdict, now, this.config.hash, this.config.daemon.id);
+    const draft: JournalDraft = {
+      at: now.wall - (now.monotonic - transition.at) / US_PER_MS,
+      kind: 'gate',
+      migration,
+      gate,
+      actor: 'lockgate',
+      by: null,
+      data: { from: transition.from, to: transition.to, verdict },
+    };
+    if (transition.to === 'open') {
+      if (!recorder.must(draft)) return false;
+    } else {
+      recorder.note(draft);
+    }
+    log.info(
+      { gate: transition.gate, from: transition.from, to: transition.to },
+      `gate ${transition.gate}: ${transition.to}`,
+    );
+    events.publish('gate', { gate: transition.gate, from: transition.from, to: transition.to, verdict });
+    wake();
+    return true;
+  }
+
+  private async tick(
+    signal: AbortSignal,
+    engine: Engine,
+    view: View,
+    recorder: Recorder,
+    events: EventStream,
+    saveHolds: () => void,
+  ): Promise<void> {
+    const shown = new Map<string, string>();
+    for (let n = 1; !signal.aborted; n += 1) {
+      await this.options.clock.sleep(TICK_MS, signal);
+      engine.tick();
+      view.wake();
+      if (n % TICKS_PER_SECOND === 0) {
+        engine.board.sweep(this.options.clock.monotonicNow());
+        recorder.retry();
+        if (events.watched) publishSignals(view, events, shown);
+      }
+      if (n % TICKS_PER_SAVE === 0) saveHolds();
+    }
+  }
+}
+
+/** Publishes the signals that have changed since they were last published. */
+function publishSignals(view: View, events: EventStream, shown: Map<string, string>): void {
+  for (const migration of view.migrations()) {
+    const changed: SignalJson[] = [];
+    for (const s of view.signals(migration) ?? []) {
+      const key = `${migration}.${s.name}`;
+      const text = JSON.stringify([s.state, s.value, s.reason]);
+      if (shown.get(key) === text) continue;
+      shown.set(key, text);
+      changed.push(s);
+    }
+    if (changed.length > 0) events.publish('signal', { migration, signals: changed });
+  }
+}
+
+function journalJson(id: number, draft: JournalDraft): object {
+  const { data, ...entry } = draft;
+  return { id, ...entry, at: new Date(draft.at).toISOString(), ...data };
+}
+
+function splitGate(id: string): [string | null, string] {
+  const slash = id.indexOf('/');
+  return slash < 0 ? [null, id] : [id.slice(0, slash), id.slice(slash + 1)];
+}
+
+/** What cannot change while the daemon runs, because others know it by that. */
+function refuseFixed(before: Config, after: Config): void {
+  const fixed: [string, string, string][] = [
+    ['daemon.id', before.daemon.id, after.daemon.id],
+    ['daemon.listen', JSON.stringify(before.daemon.listen), JSON.stringify(after.daemon.listen)],
+    ['daemon.tls', String(before.daemon.tls !== null), String(after.daemon.tls !== null)],
+    ['store.path', before.store.path, after.store.path],
+  ];
+  const changed = fixed.filter(([, a, b]) => a !== b).map(([name]) => name);
+  if (changed.length === 0) return;
+  throw new UsageError(
+    'reload_refused',
+    `${changed.join(', ')} cannot change while the daemon runs`,
+    'restart it to change them; holds will start again',
+  );
+}

@@ -1,0 +1,197 @@
+import { X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { UsageError, messageOf } from '../core/errors.js';
+import { durationText, plain } from './text.js';
+import type { Io } from './io.js';
+
+/** No answer of the API is near this; a larger one is not read to its end. */
+const LARGEST_BODY = 64 * 1024 * 1024;
+
+/** The options that every client command has. */
+export interface ClientOptions {
+  url: string[];
+  tokenFile?: string;
+  ca?: string;
+  json?: boolean;
+}
+
+/** One daemon to ask. */
+export interface Daemon {
+  /** As given, without a trailing slash. */
+  readonly url: string;
+  ask(request: ClientRequest): Promise<Answer>;
+}
+
+/** One request; it is given up after `timeoutMs`, whatever has arrived by then. */
+export interface ClientRequest {
+  method?: 'GET' | 'POST';
+  /** Below the URL, for example `/v1/gates`. */
+  path: string;
+  body?: object;
+  timeoutMs: number;
+}
+
+/** What came back: an HTTP answer of whatever kind, or nothing. */
+export type Answer =
+  | {
+      kind: 'answer';
+      status: number;
+      text: string;
+      /** The parsed body; undefined when it is not JSON. */
+      json: unknown;
+      /** From the Date and Age headers: when the daemon says it answered (ms since 1970), how long a cache kept it (s). */
+      date: number | null;
+      age: number | null;
+    }
+  | { kind: 'unreachable'; message: string };
+
+/** The daemons that the options and the environment name, or a UsageError when that is none. */
+export async function daemonsOf(io: Io, options: ClientOptions): Promise<Daemon[]> {
+  const named = options.url.length > 0 ? options.url : (io.env['LOCKGATE_URL'] ?? '').split(/[\s,]+/);
+  const urls = [...new Set(named.filter((u) => u !== '').map(checkedUrl))];
+  if (urls.length === 0) {
+    throw new UsageError('no_url', 'no daemon to ask', 'give --url http://HOST:PORT, or set LOCKGATE_URL');
+  }
+  const token = await tokenOf(io, options.tokenFile);
+  const ca = options.ca === undefined ? null : await certificateOf(options.ca);
+  return urls.map((url) => ({ url, ask: (request) => send(io, url, token, ca, request) }));
+}
+
+function checkedUrl(text: string): string {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw new UsageError('bad_url', `not a URL: ${plain(text)}`, 'for example http://127.0.0.1:9188');
+  }
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+    throw new UsageError('bad_url', `not an http or https URL: ${plain(text)}`, 'for example http://127.0.0.1:9188');
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw new UsageError('bad_url', 'a URL must not carry credentials', 'set LOCKGATE_TOKEN instead');
+  }
+  return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
+}
+
+async function tokenOf(io: Io, file: string | undefined): Promise<string | null> {
+  const token =
+    file === undefined ? (io.env['LOCKGATE_TOKEN'] ?? '').trim() : (await readable(file)).toString('utf8').trim();
+  if (file !== undefined && token === '') throw new UsageError('bad_token', `the token file ${file} is empty`);
+  if (!/^[\x21-\x7e]*$/.test(token)) {
+    throw new UsageError('bad_token', 'the token has characters that no token has', 'one line of printable ASCII');
+  }
+  return token === '' ? null : token;
+}
+
+async function certificateOf(file: string): Promise<Buffer> {
+  const pem = await readable(file);
+  try {
+    new X509Certificate(pem);
+  } catch {
+    throw new UsageError('bad_ca', `${file} is not a certificate in PEM form`);
+  }
+  return pem;
+}
+
+async function readable(file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    throw new UsageError('unreadable_file', `cannot read ${file}: ${messageOf(error)}`, null, { cause: error });
+  }
+}
+
+async function send(io: Io, base: string, token: string | null, ca: Buffer | null, r: ClientRequest): Promise<Answer> {
+  const body = r.body === undefined ? null : JSON.stringify(r.body);
+  const done = new AbortController();
+  const late = new AbortController();
+  void io.clock.sleep(r.timeoutMs, done.signal).then(() => late.abort());
+  try {
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const options: RequestOptions = {
+        method: r.method ?? 'GET',
+        // No agent: a kept-alive socket would hold the process open after the answer.
+        agent: false,
+        signal: late.signal,
+        headers: {
+          accept: 'application/json',
+          'user-agent': `lockgate/${io.version}`,
+          ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+          ...(body === null ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+        },
+      };
+      const url = new URL(base + r.path);
+      const request =
+        url.protocol === 'https:'
+          ? httpsRequest(url, ca === null ? options : { ...options, ca }, resolve)
+          : httpRequest(url, options, resolve);
+      request.on('error', reject);
+      request.end(body ?? undefined);
+    });
+    return await read(response);
+  } catch (error) {
+    return { kind: 'unreachable', message: whyUnreachable(error, late.signal.aborted, r.timeoutMs) };
+  } finally {
+    done.abort();
+  }
+}
+
+async function read(response: IncomingMessage): Promise<Answer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > LARGEST_BODY) throw new Error('the answer is too large');
+    chunks.push(chunk);
+  }
+  const text = Buffer.concat(chunks).toString('utf8');
+  return {
+    kind: 'answer',
+    status: response.statusCode ?? 0,
+    text,
+    json: parsed(text),
+    date: numberOrNull(Date.parse(response.headers.date ?? '')),
+    age: numberOrNull(Number(response.headers.age ?? NaN)),
+  };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+function numberOrNull(n: number): number | null {
+  return Number.isFinite(n) ? n : null;
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'the connection was lost before the answer was complete',
+  EPIPE: 'the connection was lost before the answer was complete',
+  ENOTFOUND: 'there is no such host',
+  EAI_AGAIN: 'the host name cannot be resolved now',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'no route to the network',
+  ETIMEDOUT: 'the connection timed out',
+  EPROTO: 'it does not speak TLS there (http:// instead of https://?)',
+  HPE_INVALID_CONSTANT: 'it does not speak HTTP there (https:// instead of http://?)',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another host name',
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not trusted here (--ca FILE)',
+  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is not trusted here (--ca FILE)',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is not trusted here (--ca FILE)',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is not trusted here (--ca FILE)',
+};
+
+function whyUnreachable(error: unknown, late: boolean, timeoutMs: number): string {
+  if (late) return `no answer within ${durationText(timeoutMs / 1000)}`;
+  // Several addresses were tried (::1 and 127.0.0.1): each has its own error, and the first says enough.
+  const first: unknown = error instanceof AggregateError && error.errors.length > 0 ? error.errors[0] : error;
+  const code = first instanceof Error && 'code' in first && typeof first.code === 'string' ? first.code : '';
+  return REASONS[code] ?? plain(messageOf(first) === '' ? code : messageOf(first));
+}

@@ -1,0 +1,170 @@
+import type { GateState, VerdictJson } from '../http/port.js';
+import type { Answer } from './client.js';
+import { EXIT, type ExitCode } from './io.js';
+import { durationText, plain } from './text.js';
+
+/** How old a verdict may be, by this machine's clock and by the daemon's own, unless the command line says otherwise. */
+export const LARGEST_AGE_MS = 10_000;
+
+/** What an answer is worth: the exit code it leads to, and what to tell when it is not simply a result. */
+export interface Judged {
+  exit: ExitCode;
+  message: string | null;
+}
+
+/** What an answer about a gate is worth; `verdict` is null whenever it must not be believed. */
+export interface JudgedVerdict extends Judged {
+  verdict: VerdictJson | null;
+}
+
+const EXIT_BY_STATE: Readonly<Record<GateState, ExitCode>> = {
+  open: EXIT.ok,
+  closed: EXIT.closed,
+  unknown: EXIT.unknown,
+};
+
+const STATE_BY_STATUS: Readonly<Record<number, GateState>> = { 200: 'open', 409: 'closed', 503: 'unknown' };
+
+/**
+ * Judges an answer of `…/check` or `…/wait`. It is believed only if status, state and `open` agree, it names the gate
+ * that was asked for, and it was evaluated just now. Just now means within `maxAgeMs` of this machine's clock and of the
+ * answer's own Date, and not out of a cache (Age): each alone would let some old answer through, and clocks that differ
+ * by more than that cannot tell an old answer from a new one.
+ */
+export function judgeVerdict(answer: Answer, gate: string, now: number, maxAgeMs = LARGEST_AGE_MS): JudgedVerdict {
+  const verdict = answer.kind === 'answer' ? verdictOf(answer.json) : null;
+  const refused = judgeRefusal(answer, verdict !== null);
+  if (refused !== null) return { ...refused, verdict: null };
+  if (answer.kind === 'unreachable') return { exit: EXIT.unreachable, message: answer.message, verdict: null };
+
+  const doubt =
+    verdict === null
+      ? `what answers there (status ${String(answer.status)}) gives no verdict; is it lockgate?`
+      : doubtAbout(verdict, answer, gate, now, maxAgeMs);
+  if (verdict === null || doubt !== null) return { exit: EXIT.unknown, message: doubt, verdict: null };
+  return { exit: EXIT_BY_STATE[verdict.state], message: null, verdict };
+}
+
+/** Judges an answer that is no verdict: done, refused, or not to be understood. */
+export function judgeAnswer(answer: Answer): Judged {
+  const refused = judgeRefusal(answer, false);
+  if (refused !== null) return refused;
+  if (answer.kind === 'unreachable') return { exit: EXIT.unreachable, message: answer.message };
+  if (answer.status === 409) return { exit: EXIT.refused, message: detailOf(answer.json) ?? 'refused (409)' };
+  if (answer.status < 200 || answer.status > 299 || !isObject(answer.json)) {
+    return {
+      exit: EXIT.unknown,
+      message: `what answers there (status ${String(answer.status)}) cannot be understood; is it lockgate?`,
+    };
+  }
+  return { exit: EXIT.ok, message: null };
+}
+
+/** What keeps an answer from being looked at any further; null when nothing does. */
+function judgeRefusal(answer: Answer, hasVerdict: boolean): Judged | null {
+  if (answer.kind === 'unreachable') return { exit: EXIT.unreachable, message: answer.message };
+  const { status } = answer;
+  const detail = detailOf(answer.json);
+  const said = detail === null ? '' : `: ${detail}`;
+  if (status === 401) {
+    return { exit: EXIT.refused, message: `the token is missing or not accepted (401): set LOCKGATE_TOKEN${said}` };
+  }
+  if (status === 403) return { exit: EXIT.refused, message: `the token does not allow this (403)${said}` };
+  if (status === 404) return { exit: EXIT.refused, message: `there is no such thing (404)${said}` };
+  if (status === 408 || status === 429)
+    return { exit: EXIT.unreachable, message: `too busy (${String(status)})${said}` };
+  if (status >= 400 && status <= 499 && status !== 409) {
+    return { exit: EXIT.refused, message: `refused (${String(status)})${said}` };
+  }
+  if (status >= 500 && !(status === 503 && hasVerdict)) {
+    return { exit: EXIT.unreachable, message: `the daemon cannot answer (${String(status)})${said}` };
+  }
+  return null;
+}
+
+function doubtAbout(
+  verdict: VerdictJson,
+  answer: Extract<Answer, { kind: 'answer' }>,
+  gate: string,
+  now: number,
+  maxAgeMs: number,
+): string | null {
+  if (verdict.gate !== gate) return `the answer is about the gate ${plain(verdict.gate)}, not ${gate}`;
+  if (STATE_BY_STATUS[answer.status] !== verdict.state || verdict.open !== (verdict.state === 'open')) {
+    return `the answer contradicts itself (status ${String(answer.status)}, state ${verdict.state}, open ${String(verdict.open)})`;
+  }
+  const evaluated = Date.parse(verdict.evaluated_at);
+  if (answer.age !== null && answer.age * 1000 > maxAgeMs) {
+    return `the answer comes from a cache that has kept it for ${durationText(answer.age)}`;
+  }
+  if (answer.date !== null && answer.date - evaluated > maxAgeMs) {
+    return `the verdict is old: evaluated ${durationText((answer.date - evaluated) / 1000)} before it was sent`;
+  }
+  const age = now - evaluated;
+  if (Math.abs(age) > maxAgeMs) {
+    const by = durationText(Math.abs(age) / 1000);
+    return age > 0
+      ? `the verdict is old: evaluated ${by} ago (or the clocks of this machine and the daemon differ)`
+      : `the verdict is dated ${by} in the future: the clocks of this machine and the daemon differ`;
+  }
+  return null;
+}
+
+/** Reads a verdict out of any JSON; null when it is none. What is only for people may be missing. */
+export function verdictOf(json: unknown): VerdictJson | null {
+  if (!isObject(json)) return null;
+  const { gate, state, open, evaluated_at: evaluatedAt } = json;
+  if (typeof gate !== 'string' || (state !== 'open' && state !== 'closed' && state !== 'unknown')) return null;
+  if (typeof open !== 'boolean' || typeof evaluatedAt !== 'string' || !Number.isFinite(Date.parse(evaluatedAt))) {
+    return null;
+  }
+  const conditions = Array.isArray(json['conditions']) ? (json['conditions'] as unknown[]) : [];
+  return {
+    gate,
+    state,
+    open,
+    since: textOr(json['since'], ''),
+    evaluated_at: evaluatedAt,
+    opens_at: textOr(json['opens_at'], null),
+    conditions: conditions.filter(isObject).map(conditionOf),
+    reason: textOr(json['reason'], null),
+    config_hash: textOr(json['config_hash'], ''),
+    daemon: textOr(json['daemon'], ''),
+  };
+}
+
+function conditionOf(json: Record<string, unknown>): VerdictJson['conditions'][number] {
+  const { state, last_broken: broken } = json;
+  return {
+    text: textOr(json['text'], '?'),
+    state: state === 'held' || state === 'holding' || state === 'broken' ? state : 'unknown',
+    value: numberOr(json['value'], null),
+    unit: textOr(json['unit'], ''),
+    held_seconds: numberOr(json['held_seconds'], 0),
+    needs_seconds: numberOr(json['needs_seconds'], 0),
+    last_broken: isObject(broken) ? { at: textOr(broken['at'], ''), value: numberOr(broken['value'], null) } : null,
+    reason: textOr(json['reason'], null),
+  };
+}
+
+/** What a problem+json body tells people. */
+function detailOf(json: unknown): string | null {
+  if (!isObject(json)) return null;
+  const told = textOr(json['detail'], null) ?? textOr(json['title'], null);
+  return told === null ? null : plain(told);
+}
+
+/** Whether a JSON value is an object (and no array). */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The value if it is a text, else the fallback. */
+export function textOr<T extends string | null>(value: unknown, fallback: T): string | T {
+  return typeof value === 'string' ? value : fallback;
+}
+
+/** The value if it is a finite number, else the fallback. */
+export function numberOr<T extends number | null>(value: unknown, fallback: T): number | T {
+  return typeof value === 'number' && Number.isFinite(value) ? value : fallback;
+}

@@ -1,0 +1,111 @@
+/** Keeps the collectors of a configuration running, and starts them anew when what they collect has changed. */
+import { createHash } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
+import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../collectors/collector.js';
+import type { Config, DatabaseConfig } from './core/config.js';
+import { InvariantError } from './core/errors.js';
+import type { Observation } from './core/observation.js';
+import { linkId } from './core/signal.js';
+import type { CollectorStatus } from './http/port.js';
+import { supervise } from './lifecycle/supervise.js';
+
+/** All links of a configuration, each with its two databases. */
+export function linkPlans(config: Config): LinkPlan[] {
+  const database = (name: string): DatabaseConfig => {
+    const found = config.databases.get(name);
+    if (found === undefined) throw new InvariantError(`no database ${name} in a checked configuration`);
+    return found;
+  };
+  return [...config.migrations.values()].flatMap((m) =>
+    Object.values(m.links).map((link) => ({
+      id: linkId(m.name, link.name),
+      migration: m.name,
+      config: link,
+      from: database(link.from),
+      to: database(link.to),
+    })),
+  );
+}
+
+/** The databases of an engine that some migration uses, and the links that begin or end at one of them. */
+export function share(engine: EnginePort, config: Config): { databases: DatabaseConfig[]; links: LinkPlan[] } {
+  const used = new Set([...config.migrations.values()].flatMap((m) => [m.source, m.target]));
+  const databases = [...config.databases.values()].filter((d) => d.engine === engine.engine && used.has(d.name));
+  const names = new Set(databases.map((d) => d.name));
+  return { databases, links: linkPlans(config).filter((l) => names.has(l.from.name) || names.has(l.to.name)) };
+}
+
+/** Tells a changed password from an unchanged one without keeping it. */
+function passwordDigest(db: DatabaseConfig): string | null {
+  try {
+    return db.password === null ? null : createHash('sha256').update(db.password.reveal()).digest('hex');
+  } catch {
+    // A secret that cannot be read now is read again at the next connection, which says so if it is still missing.
+    return null;
+  }
+}
+
+interface Running {
+  /** What its collectors were made for; equal text means that they may go on. */
+  key: string;
+  stop: AbortController;
+  ended: Promise<void>;
+  names: string[];
+}
+
+/** The running collectors of all engines. */
+export class Collecting {
+  private readonly running = new Map<string, Running>();
+  private readonly statuses = new Map<string, CollectorStatus>();
+
+  constructor(
+    private readonly engines: readonly EnginePort[],
+    private readonly context: CollectorContext,
+    private readonly emit: (o: Observation) => void,
+    private readonly crashed: (error: unknown) => void,
+  ) {}
+
+  /** What is known of each collector. */
+  get status(): CollectorStatus[] {
+    return [...this.statuses.values()];
+  }
+
+  /** Makes the running collectors those of `config`: engines whose part is unchanged go on undisturbed. */
+  async apply(config: Config): Promise<void> {
+    for (const engine of this.engines) {
+      const part = share(engine, config);
+      const key = JSON.stringify([part, part.databases.map(passwordDigest)]);
+      const old = this.running.get(engine.engine);
+      if (old?.key === key) continue;
+      if (old !== undefined) await this.end(engine.engine, old);
+      if (part.databases.length === 0) continue;
+      this.running.set(engine.engine, this.begin(engine.collectors(part.databases, part.links, this.context), key));
+    }
+  }
+
+  /** Stops all collectors; resolves when their connections are closed. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.running].map(([name, running]) => this.end(name, running)));
+  }
+
+  private begin(collectors: readonly Collector[], key: string): Running {
+    const stop = new AbortController();
+    // Every collector listens on it, and there may be many: that is no leak.
+    setMaxListeners(0, stop.signal);
+    const { clock, log } = this.context;
+    const onStatus = (status: CollectorStatus): void => void this.statuses.set(status.name, status);
+    const ended = Promise.all(
+      collectors.map((c) =>
+        supervise(c, this.emit, { clock, log, onStatus }, stop.signal).catch((error: unknown) => this.crashed(error)),
+      ),
+    );
+    return { key, stop, ended: ended.then(() => undefined), names: collectors.map((c) => c.name) };
+  }
+
+  private async end(name: string, running: Running): Promise<void> {
+    running.stop.abort();
+    await running.ended;
+    this.running.delete(name);
+    for (const collector of running.names) this.statuses.delete(collector);
+  }
+}

@@ -1,0 +1,117 @@
+import { isRecord } from './issues.js';
+import type { Path } from './locate.js';
+import type { Problems } from './problems.js';
+
+/** A part of the configuration that is specified but not built yet. */
+interface Unavailable {
+  /** `*` is any name. */
+  path: Path;
+  /** Only these values; without, the part as a whole. */
+  values?: readonly string[];
+  what: string;
+  hint: string;
+}
+
+const link = (...path: string[]): Path => ['migrations', '*', '(link)', ...path];
+
+/**
+ * What this version refuses although the schema knows it. An alert that silently never fires, or a comparison that never
+ * runs, would be worse than none. Whoever builds a part deletes its row.
+ */
+const UNAVAILABLE: readonly Unavailable[] = [
+  {
+    path: ['databases', '*', 'engine'],
+    values: ['mysql'],
+    what: 'engine `mysql`',
+    hint: 'only `postgres` can be watched',
+  },
+  {
+    path: ['databases', '*', 'password'],
+    what: '`password: rds_iam`',
+    hint: 'put a password into the URL, for example `${file:PATH}`, which is read again at each connection',
+  },
+  {
+    path: link('via'),
+    values: ['mysql', 'dms', 'none'],
+    what: 'this kind of link',
+    hint: 'only `postgres-logical` and `postgres-physical` can be watched',
+  },
+  {
+    path: link('heartbeat', 'watch'),
+    values: ['binlog'],
+    what: '`watch: binlog`',
+    hint: 'use `auto`, `wal`, `notify` or `poll`',
+  },
+  {
+    path: link('heartbeat', 'external'),
+    what: 'an external heartbeat',
+    hint: "remove this key; lockgate's own heartbeat is used",
+  },
+  {
+    path: ['migrations', '*', 'promotion'],
+    values: ['detect'],
+    what: '`promotion: detect`',
+    hint: 'use `manual` and declare the change of direction',
+  },
+  {
+    path: ['migrations', '*', 'verify'],
+    what: 'verification',
+    hint: 'remove this section; compare the data by other means and attest it',
+  },
+  {
+    path: ['migrations', '*', 'traffic'],
+    what: 'watching traffic',
+    hint: 'remove this section; nothing would be asked',
+  },
+  {
+    path: ['migrations', '*', 'dns'],
+    what: 'watching DNS',
+    hint: 'remove this section; nothing would be asked',
+  },
+  {
+    path: ['migrations', '*', 'maintenance'],
+    what: 'a maintenance window',
+    hint: 'remove this section; there are no alerts to silence',
+  },
+  {
+    path: ['publish', 'cloudwatch'],
+    what: 'publishing to CloudWatch',
+    hint: 'remove this section; scrape /metrics instead',
+  },
+  {
+    path: ['alerts'],
+    what: 'sending alerts',
+    hint: 'remove this section, or it would look as if somebody were called; alert on /metrics instead',
+  },
+];
+
+/** Refuses, with one problem each, what this version does not do. */
+export function refuseUnavailable(tree: unknown, problems: Problems): void {
+  for (const row of UNAVAILABLE) {
+    for (const { path, value } of matches(tree, row.path, [])) {
+      if (value === undefined || (row.values !== undefined && !row.values.some((v) => v === value))) continue;
+      const spot = { key: row.values === undefined };
+      problems.add(path, `${row.what} is not available in this version`, row.hint, spot);
+    }
+  }
+}
+
+function matches(value: unknown, pattern: Path, path: Path): { path: Path; value: unknown }[] {
+  const [part, ...rest] = pattern;
+  if (part === undefined) return [{ path, value }];
+  if (!isRecord(value)) return [];
+  const keys = part === '*' ? Object.keys(value) : part === '(link)' ? ['forward', 'reverse'] : [String(part)];
+  return keys.flatMap((key) => matches(value[key], rest, [...path, key]));
+}
+
+const MEASURED: ReadonlySet<string> = new Set([
+  ...['forward', 'reverse', 'active', 'standby'].flatMap((l) =>
+    ['lag', 'lag_low', 'lag_by_position', 'agreement', 'running', 'errors', 'backlog_bytes'].map((s) => `${l}.${s}`),
+  ),
+  ...['source', 'target'].flatMap((side) => ['reachable', 'writable', 'clock_skew'].map((s) => `${side}.${s}`)),
+]);
+
+/** Whether this version measures a signal (named relative to its migration); the others are unknown for ever. */
+export function isMeasured(signal: string): boolean {
+  return MEASURED.has(signal) || signal.startsWith('attest.');
+}

@@ -1,0 +1,108 @@
+import type { LinkConfig } from '../core/config.js';
+import type { LinkName } from '../core/signal.js';
+import { formatDurationUs, parseDurationUs } from '../core/units.js';
+import type { Path } from './locate.js';
+import type { RawDatabase, RawLink } from './schema.js';
+import type { Scope } from './scope.js';
+
+type Via = NonNullable<RawLink['via']>;
+
+const MIN_HEARTBEAT_US = 50_000;
+const DEFAULT_HEARTBEAT_US = 1_000_000;
+const MIN_FRESHNESS_US = 3_000_000;
+
+/** Which of the keys that name flows belongs to which kind of link. */
+const FLOW_KEYS: readonly { key: 'subscription' | 'channel' | 'dms'; via: Via; required: boolean; add: string }[] = [
+  { key: 'subscription', via: 'postgres-logical', required: true, add: 'the name of the subscription, or several' },
+  { key: 'channel', via: 'mysql', required: false, add: '' },
+  { key: 'dms', via: 'dms', required: true, add: 'the tasks: `dms: { tasks: [ … ], region: … }`' },
+];
+
+/** A link with the names of the databases it runs between; null where the configuration does not say (it was reported). */
+export interface LinkEnds {
+  from: string | undefined;
+  to: string | undefined;
+  databases: Readonly<Record<string, RawDatabase | undefined>>;
+}
+
+/** Builds a link, or null when something of it is wrong (and was reported). */
+export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: LinkEnds, scope: Scope): LinkConfig | null {
+  const { via } = raw;
+  if (via !== undefined) {
+    checkEngines(via, path, ends, scope);
+    checkFlowKeys(via, raw, path, scope);
+  }
+  const subscriptions = checkSubscriptions(raw, path, scope);
+  const intervalUs = microseconds(raw.heartbeat?.interval) ?? DEFAULT_HEARTBEAT_US;
+  if (intervalUs < MIN_HEARTBEAT_US) {
+    const message = `the heartbeat interval is at least ${formatDurationUs(MIN_HEARTBEAT_US)}`;
+    scope.problems.add([...path, 'heartbeat', 'interval'], message, 'the monitor must not become the load; write `1s`');
+  }
+  const watch = raw.heartbeat?.watch ?? 'auto';
+  if (ends.from === undefined || ends.to === undefined || watch === 'binlog') return null;
+  if (via !== 'postgres-logical' && via !== 'postgres-physical') return null;
+  const include = raw.tables?.include ?? ['*.*'];
+  return {
+    name,
+    via,
+    from: ends.from,
+    to: ends.to,
+    flows: via === 'postgres-physical' ? ['standby'] : subscriptions,
+    publication: raw.publication ?? null,
+    heartbeat: { intervalUs, watch },
+    freshnessUs: microseconds(raw.freshness) ?? Math.max(MIN_FRESHNESS_US, 3 * intervalUs),
+    tables: raw.tables === undefined ? null : { include, exclude: raw.tables.exclude ?? [] },
+  };
+}
+
+/** The flows of a link as written, without holes. */
+export function subscriptionsOf(raw: RawLink | undefined): string[] {
+  const written = raw?.subscription;
+  if (typeof written === 'string') return [written];
+  return ((written ?? []) as (string | undefined)[]).filter((s) => s !== undefined);
+}
+
+/** A duration of the configuration, whose spelling the schema has checked. */
+export function microseconds(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : (parseDurationUs(text) ?? undefined);
+}
+
+function checkEngines(via: Via, path: Path, ends: LinkEnds, scope: Scope): void {
+  const engine = via.startsWith('postgres-') ? 'postgres' : via === 'mysql' ? 'mysql' : null;
+  for (const name of [ends.from, ends.to]) {
+    const has = name === undefined ? undefined : ends.databases[name]?.engine;
+    if (engine === null || name === undefined || has === undefined || has === engine) continue;
+    const message = `\`${via}\` needs ${engine} on both sides, and the database \`${name}\` is ${has}`;
+    scope.problems.add([...path, 'via'], message, 'correct `via` here or `engine` there');
+    return;
+  }
+}
+
+function checkFlowKeys(via: Via, raw: RawLink, path: Path, scope: Scope): void {
+  for (const { key, via: owner, required, add } of FLOW_KEYS) {
+    if (via !== owner && raw[key] !== undefined) {
+      const hint = `it belongs to \`via: ${owner}\`; remove it`;
+      scope.problems.add([...path, key], `a link by \`${via}\` has no \`${key}\``, hint, { key: true });
+    }
+    // Asked of the text: what is written and wrong was reported as that already.
+    if (via === owner && required && !scope.source.has([...path, key])) {
+      scope.problems.add([...path, key], 'this key is missing', `add ${add}`);
+    }
+  }
+  if (via !== 'postgres-logical' && raw.publication !== undefined) {
+    const hint = 'it belongs to `via: postgres-logical`; remove it';
+    scope.problems.add([...path, 'publication'], `a link by \`${via}\` has no \`publication\``, hint, { key: true });
+  }
+}
+
+function checkSubscriptions(raw: RawLink, path: Path, scope: Scope): string[] {
+  const all = subscriptionsOf(raw);
+  if (Array.isArray(raw.subscription)) {
+    for (const [i, name] of (raw.subscription as (string | undefined)[]).entries()) {
+      if (name === undefined || raw.subscription.indexOf(name) === i) continue;
+      const message = `the subscription \`${name}\` is listed twice`;
+      scope.problems.add([...path, 'subscription', i], message, 'remove one of the two');
+    }
+  }
+  return all;
+}

@@ -1,0 +1,180 @@
+import type { ConditionContext } from '../core/condition.js';
+import type { DatabaseConfig, LinkConfig, MigrationConfig } from '../core/config.js';
+import type { LinkName, SignalContext } from '../core/signal.js';
+import { didYouMean } from '../core/suggest.js';
+import type { Unit } from '../core/units.js';
+import { presetGate, resolveGate, type PlacedGate } from './gates.js';
+import { resolveLink, subscriptionsOf } from './links.js';
+import { isLoopback } from './network.js';
+import { runbookPreset } from './presets.js';
+import type { RawConfig, RawGate, RawMigration } from './schema.js';
+import type { Scope } from './scope.js';
+
+const LINKS: readonly LinkName[] = ['forward', 'reverse'];
+const TRAFFIC_UNITS: Readonly<Record<string, Unit>> = {
+  '%': 'ratio',
+  ratio: 'ratio',
+  s: 's',
+  ms: 's',
+  us: 's',
+  B: 'B',
+  count: 'count',
+  'count/s': 'count/s',
+};
+
+/** What conditions may name of a migration; what is written counts even where it is wrong, to spare errors that follow from it. */
+export function signalContext(name: string, raw: RawMigration | undefined, scope: Scope): SignalContext {
+  const at = ['migrations', name];
+  const traffic = scope.source.keys([...at, 'traffic']).map((key): [string, Unit] => {
+    return [key, TRAFFIC_UNITS[raw?.traffic?.[key]?.unit ?? 'count'] ?? 'count'];
+  });
+  return {
+    links: LINKS.filter((l) => l === 'forward' || scope.source.has([...at, l])),
+    traffic: Object.fromEntries(traffic),
+    dns: scope.source.keys([...at, 'dns']),
+  };
+}
+
+/** Checks the databases that a migration names. */
+export function checkSides(
+  name: string,
+  raw: RawMigration,
+  databases: ReadonlyMap<string, DatabaseConfig | null>,
+  scope: Scope,
+): void {
+  const path = ['migrations', name];
+  for (const side of ['source', 'target'] as const) {
+    const database = raw[side];
+    if (database === undefined || databases.has(database)) continue;
+    const all = [...databases.keys()];
+    const hint = didYouMean(database, all, all.length === 0 ? null : `the databases are ${all.join(', ')}`);
+    scope.problems.add([...path, side], `there is no database \`${database}\``, hint);
+  }
+  if (raw.source === undefined || raw.target === undefined) return;
+  if (raw.source === raw.target) {
+    const hint = 'a migration goes from one database to another';
+    scope.problems.add([...path, 'target'], 'source and target are the same database', hint);
+    return;
+  }
+  const [a, b] = [databases.get(raw.source), databases.get(raw.target)];
+  if (a && b && place(a) === place(b)) {
+    const message = `\`${raw.source}\` and \`${raw.target}\` are the same database: ${place(a)}`;
+    scope.problems.add([...path, 'target'], message, 'correct the URL of one of them');
+  }
+}
+
+function place(database: DatabaseConfig): string {
+  const { host, port, database: name } = database.address;
+  return `${isLoopback(host) ? 'localhost' : host.toLowerCase()}:${String(port)}/${name}`;
+}
+
+/** Builds the links of a migration; the map lacks those with something wrong. */
+export function resolveLinks(
+  name: string,
+  raw: RawMigration,
+  config: RawConfig,
+  scope: Scope,
+): Map<LinkName, LinkConfig> {
+  const links = new Map<LinkName, LinkConfig>();
+  const databases = config.databases ?? {};
+  for (const link of LINKS) {
+    const written = raw[link];
+    if (written === undefined) continue;
+    const [from, to] = link === 'forward' ? [raw.source, raw.target] : [raw.target, raw.source];
+    const resolved = resolveLink(link, written, ['migrations', name, link], { from, to, databases }, scope);
+    if (resolved !== null) links.set(link, resolved);
+  }
+  const forward = subscriptionsOf(raw.forward);
+  const twice = subscriptionsOf(raw.reverse).find((s) => forward.includes(s));
+  if (twice !== undefined) {
+    const message = `the reverse link has the same subscription as the forward link, \`${twice}\``;
+    const hint = 'the way back is a subscription of its own, made on the source';
+    scope.problems.add(['migrations', name, 'reverse', 'subscription'], message, hint);
+  }
+  return links;
+}
+
+/** Names of the gates of a migration, those of its preset included. */
+export function gateNames(name: string, raw: RawMigration | undefined, scope: Scope): string[] {
+  const written = scope.source.keys(['migrations', name, 'gates']).filter((g) => g !== 'preset');
+  return [...new Set([...presetOf(raw).gates.map((g) => g.name), ...written])];
+}
+
+function presetOf(raw: RawMigration | undefined) {
+  if (raw?.gates?.preset !== 'runbook') return { gates: [], missing: [] };
+  const kind = (via: string | undefined) => (via === 'postgres-physical' ? via : 'postgres-logical');
+  return runbookPreset({
+    forward: kind(raw.forward?.via),
+    reverse: raw.reverse === undefined ? null : kind(raw.reverse.via),
+  });
+}
+
+/** Builds the gates of a migration: the preset's first, in their order, each replaced by a written one of its name. */
+export function resolveMigrationGates(
+  name: string,
+  raw: RawMigration,
+  context: ConditionContext,
+  scope: Scope,
+): Map<string, PlacedGate> {
+  const path = ['migrations', name, 'gates'];
+  const gates = new Map<string, PlacedGate>();
+  const all = (raw.gates ?? {}) as Record<string, RawGate | undefined>;
+  const written = Object.fromEntries(Object.entries(all).filter(([gate]) => gate !== 'preset'));
+  const resolve = (gate: string, value: RawGate) => resolveGate(gate, value, [...path, gate], context, scope);
+  const preset = presetOf(raw);
+  for (const { name: gate, require, omitted } of preset.gates) {
+    const own = Object.hasOwn(written, gate) ? written[gate] : undefined;
+    const at = [...path, 'preset'];
+    gates.set(gate, own === undefined ? presetGate(gate, require, omitted, at, context, scope) : resolve(gate, own));
+  }
+  for (const { name: missing, why } of preset.missing) {
+    if (!Object.hasOwn(written, missing)) {
+      scope.warn(`migration ${name}: preset runbook leaves the gate ${missing} out, because ${why}`);
+    }
+  }
+  for (const [gate, value] of Object.entries(written)) {
+    if (value !== undefined && !gates.has(gate)) gates.set(gate, resolve(gate, value));
+  }
+  return gates;
+}
+
+/** Puts a migration together when all of its parts are there. */
+export function assembleMigration(
+  name: string,
+  raw: RawMigration,
+  links: ReadonlyMap<LinkName, LinkConfig>,
+  gates: ReadonlyMap<string, PlacedGate>,
+): MigrationConfig | null {
+  const forward = links.get('forward');
+  const reverse = links.get('reverse');
+  if (forward === undefined || raw.source === undefined || raw.target === undefined) return null;
+  return {
+    name,
+    source: raw.source,
+    target: raw.target,
+    links: reverse === undefined ? { forward } : { forward, reverse },
+    promotion: raw.promotion ?? 'manual',
+    gates: new Map([...gates].map(([gate, placed]) => [gate, placed.gate])),
+  };
+}
+
+/** Warns of a flow that two links claim, which is allowed but mostly a copy that was not finished. */
+export function warnOfSharedFlows(
+  all: readonly { migration: string; links: ReadonlyMap<LinkName, LinkConfig> }[],
+  scope: Scope,
+): void {
+  const owners = new Map<string, string>();
+  for (const { migration, links } of all) {
+    for (const link of links.values()) {
+      if (link.via !== 'postgres-logical') continue;
+      for (const flow of link.flows) {
+        const key = `${link.to}/${flow}`;
+        const owner = owners.get(key);
+        const own = `${migration}.${link.name}`;
+        if (owner !== undefined)
+          scope.warn(`${owner} and ${own} both watch the subscription \`${flow}\` on ${link.to}`);
+        else owners.set(key, own);
+      }
+    }
+  }
+}

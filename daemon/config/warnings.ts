@@ -1,0 +1,58 @@
+import type { SignalCondition } from '../core/condition.js';
+import { isMeasured } from './available.js';
+import type { PlacedGate } from './gates.js';
+import type { Scope } from './scope.js';
+
+/** Warns of gates that are allowed but prove less than they seem to, or can never open. */
+export function warnOfGates(gates: ReadonlyMap<string, PlacedGate>, scope: Scope): void {
+  for (const [id, { gate, origin }] of gates) {
+    // Nobody wrote a preset's conditions, so nobody needs to be told of them.
+    if (origin.preset) continue;
+    const own = gate.require.filter((c) => c.kind === 'signal');
+    const all = signalsOf(id, gates, new Set());
+    for (const condition of own) {
+      const link = /^(.*)\.lag$/.exec(condition.signal)?.[1];
+      const seconded = all.some(
+        (c) =>
+          c.migration === condition.migration &&
+          (c.signal === `${link ?? ''}.lag_by_position` || c.signal === `${link ?? ''}.agreement`),
+      );
+      if (link !== undefined && !seconded) {
+        scope.warn(
+          `gate ${id}: \`${link}.lag\` alone proves that the heartbeat's row arrives, not that the data does: it stays ` +
+            `small when an application table leaves the replication or a second flow stops (require ` +
+            `\`${link}.lag_by_position\` or \`${link}.agreement is 1\` as well)`,
+        );
+      }
+      if (isContinuous(condition) && (condition.op === '==' || condition.op === '!=')) {
+        scope.warn(
+          `gate ${id}: \`${condition.text}\` compares a measured quantity with one exact value, which it hardly ever has ` +
+            '(use `<` or `>`)',
+        );
+      }
+      if (condition.threshold === 0 && condition.op === '>=' && condition.signal.split('.')[1] !== 'clock_skew') {
+        scope.warn(`gate ${id}: \`${condition.text}\` is true of every value, so it asks nothing`);
+      }
+      if (!isMeasured(condition.signal)) {
+        scope.warn(
+          `gate ${id}: \`${condition.signal}\` is not measured in this version, so \`${condition.text}\` stays unknown ` +
+            'and the gate cannot open',
+        );
+      }
+    }
+  }
+}
+
+/** The signal conditions of a gate and of all gates that it requires to be open. */
+function signalsOf(id: string, gates: ReadonlyMap<string, PlacedGate>, seen: Set<string>): SignalCondition[] {
+  if (seen.has(id)) return [];
+  seen.add(id);
+  return (gates.get(id)?.gate.require ?? []).flatMap((c) =>
+    c.kind === 'signal' ? [c] : signalsOf(c.gate, gates, seen),
+  );
+}
+
+function isContinuous(condition: SignalCondition): boolean {
+  const { unit, signal } = condition;
+  return unit === 's' || unit === 'B' || unit === 'count/s' || (unit === 'ratio' && signal.startsWith('traffic.'));
+}

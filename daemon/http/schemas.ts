@@ -1,0 +1,108 @@
+import type { Schema } from './route.js';
+import { ref } from './route.js';
+
+const string = { type: 'string' };
+const number = { type: 'number' };
+const integer = { type: 'integer' };
+const boolean = { type: 'boolean' };
+const instant = { type: 'string', format: 'date-time' };
+const orNull = (schema: Schema): Schema => ({ anyOf: [schema, { type: 'null' }] });
+const list = (items: Schema): Schema => ({ type: 'array', items });
+const oneOf = (...values: string[]): Schema => ({ type: 'string', enum: values });
+const map = (values: Schema): Schema => ({ type: 'object', additionalProperties: values });
+
+/** An object all of whose fields are always there; more may be added, so clients must bear unknown ones. */
+const object = (properties: Readonly<Record<string, Schema>>): Schema => ({
+  type: 'object',
+  properties,
+  required: Object.keys(properties),
+});
+
+const gateState = oneOf('open', 'closed', 'unknown');
+
+const side = object({
+  database: string,
+  reachable: orNull(boolean),
+  writable: orNull(boolean),
+  stray_writes: object({ count: orNull(integer), first_at: orNull(instant), first_position: orNull(string) }),
+});
+
+/** The component schemas of the OpenAPI document: the JSON of DaemonPort as it leaves the server. */
+export const SCHEMAS: Readonly<Record<string, Schema>> = {
+  Problem: object({ type: string, title: string, status: integer, detail: string, code: string }),
+  Health: object({ status: string }),
+  Condition: object({
+    text: string,
+    state: oneOf('held', 'holding', 'broken', 'unknown'),
+    value: orNull(number),
+    unit: string,
+    held_seconds: number,
+    needs_seconds: number,
+    last_broken: orNull(object({ at: instant, value: orNull(number) })),
+    reason: orNull(string),
+  }),
+  Verdict: object({
+    gate: string,
+    state: gateState,
+    open: boolean,
+    since: instant,
+    evaluated_at: instant,
+    opens_at: orNull(instant),
+    conditions: list(ref('Condition')),
+    reason: orNull(string),
+    config_hash: string,
+    daemon: string,
+  }),
+  Gates: object({ gates: list(ref('Verdict')) }),
+  Transition: object({
+    at: instant,
+    from: orNull(gateState),
+    to: orNull(gateState),
+    // The verdict as it was journaled: a store may hold verdicts of earlier versions.
+    verdict: orNull({ type: 'object' }),
+    id: integer,
+  }),
+  GateHistory: object({ transitions: list(ref('Transition')), next: orNull(string) }),
+  Signal: object({
+    name: string,
+    state: oneOf('ok', 'stale', 'unknown'),
+    value: orNull(number),
+    unit: string,
+    observed_at: orNull(instant),
+    age_seconds: orNull(number),
+    reason: orNull(string),
+  }),
+  Signals: object({ signals: list(ref('Signal')) }),
+  SignalHistory: object({
+    signal: string,
+    unit: orNull(string),
+    step_seconds: number,
+    points: list(object({ at: instant, value: orNull(number), max: orNull(number) })),
+  }),
+  Migration: object({
+    name: string,
+    direction: oneOf('forward', 'reverse', 'unknown'),
+    epoch: orNull(integer),
+    direction_since: orNull(instant),
+    source: string,
+    target: string,
+    links: map(map(ref('Signal'))),
+    sides: object({ source: side, target: side }),
+    gates: list(object({ name: string, state: gateState, opens_at: orNull(instant) })),
+    fence: { type: 'null' },
+    attestations: list(object({ name: string, at: instant, by: string, note: string, age_seconds: number })),
+  }),
+  Migrations: object({ migrations: list(ref('Migration')) }),
+  JournalEntry: object({
+    id: integer,
+    at: instant,
+    kind: string,
+    migration: orNull(string),
+    gate: orNull(string),
+    actor: string,
+    by: orNull(string),
+    data: { type: 'object' },
+  }),
+  Journal: object({ entries: list(ref('JournalEntry')), next: orNull(string) }),
+  Attestation: object({ migration: string, name: string, at: instant, by: string, note: string, actor: string }),
+};

@@ -1,0 +1,77 @@
+/** How readings, verdicts and journal entries look to the outside: the JSON of the API. */
+import { wallIso, US_PER_S, type Us } from './core/clock.js';
+import type { Verdict } from './core/gate.js';
+import { stateAt, valueAt, type Reading } from './core/signal.js';
+import { formatDurationUs, type Unit } from './core/units.js';
+import type { SignalJson, VerdictJson } from './http/port.js';
+
+/** One look at both clocks, for turning instants into times of day. */
+export interface Instant {
+  monotonic: Us;
+  wall: number;
+}
+
+/** How units are spelled outside. */
+export function unitLabel(unit: Unit | null): string {
+  switch (unit) {
+    case 'flag':
+    case null:
+      return '0/1';
+    case 'ratio':
+      return '0..1';
+    case 'percent':
+      return '%';
+    default:
+      return unit;
+  }
+}
+
+/** Renders a reading at `now`; a stale value is shown as stale, without its value, so that nobody takes it for a present one. */
+export function signalJson(name: string, unit: Unit, reading: Reading, now: Instant): SignalJson {
+  const state = stateAt(reading, now.monotonic);
+  const ageUs = Math.max(0, now.monotonic - reading.observedAt);
+  const nothing = reading.value === null && reading.freshUs === Infinity;
+  return {
+    name,
+    state,
+    value: state === 'ok' ? valueAt(reading, now.monotonic) : null,
+    unit: unitLabel(unit),
+    observed_at: nothing ? null : wallIso(reading.observedAt, now),
+    age_seconds: nothing ? null : ageUs / US_PER_S,
+    reason: state === 'stale' ? staleReason(ageUs, reading) : reading.reason,
+  };
+}
+
+function staleReason(ageUs: Us, reading: Reading): string {
+  const why = reading.reason === null ? '' : `; it said: ${reading.reason}`;
+  return `last observed ${formatDurationUs(ageUs)} ago, which is too old to be trusted (usable for ${formatDurationUs(reading.freshUs)})${why}`;
+}
+
+/** Renders a verdict; `configHash` and `daemon` say by whose rules and by whom it was judged. */
+export function verdictJson(verdict: Verdict, now: Instant, configHash: string, daemon: string): VerdictJson {
+  return {
+    gate: verdict.gate,
+    state: verdict.state,
+    open: verdict.state === 'open',
+    since: wallIso(verdict.since, now),
+    evaluated_at: wallIso(verdict.at, now),
+    opens_at: verdict.opensAt === null ? null : wallIso(verdict.opensAt, now),
+    conditions: verdict.conditions.map((c) => ({
+      text: c.text,
+      state: c.state,
+      value: c.value,
+      unit: unitLabel(c.unit),
+      held_seconds: round(c.heldUs / US_PER_S),
+      needs_seconds: c.needsUs / US_PER_S,
+      last_broken: c.lastBroken === null ? null : { at: wallIso(c.lastBroken.at, now), value: c.lastBroken.value },
+      reason: c.reason,
+    })),
+    reason: verdict.reason,
+    config_hash: configHash,
+    daemon,
+  };
+}
+
+function round(seconds: number): number {
+  return Math.round(seconds * 1000) / 1000;
+}

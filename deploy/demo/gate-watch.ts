@@ -1,0 +1,77 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { briefReason } from '../../daemon/cli/render-verdict.js';
+import { durationText } from '../../daemon/cli/text.js';
+import type { VerdictJson } from '../../daemon/http/port.js';
+import { GATE } from './config.js';
+import type { Daemon } from './lockgate.js';
+import type { Screen } from './screen.js';
+
+const EVERY_MS = 100;
+
+/** A verdict and when it was given. */
+export interface Sample {
+  readonly verdict: VerdictJson;
+  /** `performance.now()` when it had arrived. */
+  readonly at: number;
+}
+
+/** Where to ask, and where to tell of it. */
+export interface Watching {
+  readonly daemon: Daemon;
+  readonly screen: Screen;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Asks for the gate's verdict again and again and shows how it changes, until `enough` says so; throws with the last
+ * verdict after `limitMs`. Times are told from `from` on (`performance.now()`).
+ */
+export async function watchGate(
+  { daemon, screen, signal }: Watching,
+  from: number,
+  limitMs: number,
+  enough: (sample: Sample) => boolean | Promise<boolean>,
+): Promise<Sample> {
+  let told = '';
+  for (;;) {
+    const verdict = await daemon.verdict(GATE);
+    const sample: Sample = { verdict, at: performance.now() };
+    const after = `${((sample.at - from) / 1000).toFixed(1).padStart(5)} s`;
+    const key = [verdict.state, ...verdict.conditions.map((c) => c.state)].join();
+    if (key !== told) {
+      told = key;
+      screen.say(`${screen.paint(after, 'dim')}  ${inBrief(verdict, screen)}`);
+    } else {
+      screen.live(`${after}  ${verdict.state}  ${opensIn(verdict)}${valuesOf(verdict)}`);
+    }
+    if (await enough(sample)) return sample;
+    if (sample.at - from > limitMs) {
+      throw new Error(`not within ${durationText(limitMs / 1000)}: it is ${verdict.state} ${briefReason(verdict)}`);
+    }
+    await sleep(EVERY_MS, undefined, { signal });
+  }
+}
+
+/** A verdict on one line, with the conditions that keep the gate from being open. */
+export function inBrief(verdict: VerdictJson, screen: Screen): string {
+  const colour = ({ open: 'green', closed: 'red', unknown: 'magenta' } as const)[verdict.state];
+  const word = screen.paint(verdict.state.padEnd(7), colour);
+  const waits = verdict.conditions.filter((c) => c.state === 'holding').length;
+  const reason =
+    verdict.opens_at === null ? briefReason(verdict) : `${waits} conditions holding, ${opensIn(verdict).trimEnd()}`;
+  return `${word}  ${reason}`.trimEnd();
+}
+
+function opensIn(verdict: VerdictJson): string {
+  if (verdict.opens_at === null) return '';
+  const left = (Date.parse(verdict.opens_at) - Date.parse(verdict.evaluated_at)) / 1000;
+  return `opens in ${Math.max(0, left).toFixed(1)} s  `;
+}
+
+/** The values behind the conditions on lag, for the line that is rewritten. */
+function valuesOf(verdict: VerdictJson): string {
+  return verdict.conditions
+    .filter((c) => c.unit === 's')
+    .map((c) => `${c.text.split(' ')[0] ?? ''} ${c.value === null ? 'unknown' : `${c.value.toFixed(3)} s`}`)
+    .join('  ');
+}

@@ -1,0 +1,165 @@
+import pg from 'pg';
+import { startPostgres, type PostgresServer } from './postgres-server.js';
+import { DATABASE, FIRST_ROWS, SCHEMA, TABLES } from './shop.js';
+
+/** The subscription that carries the shop from the source to the target. */
+export const SUBSCRIPTION = 'shop_sub';
+/** Logins that have one task each. */
+const SHOP = 'shop';
+const REPLICATOR = 'replicator';
+
+/** One table's rows on both sides. */
+export interface TableCounts {
+  readonly table: string;
+  readonly source: number;
+  readonly target: number;
+  /** Whether counts and a digest over all contents agree. */
+  readonly same: boolean;
+}
+
+/** The shop on two servers, and what is done to the replication between them. */
+export class ReplicatedShop {
+  readonly #pools = new Map<PostgresServer, pg.Pool>();
+
+  private constructor(
+    readonly source: PostgresServer,
+    readonly target: PostgresServer,
+  ) {}
+
+  /** Starts both servers, with the shop's tables on both and its first rows on the source; nothing is replicated yet. */
+  static async start(): Promise<ReplicatedShop> {
+    const results = await Promise.allSettled([
+      startPostgres({ name: 'onprem', database: DATABASE }),
+      // By default the server waits 5 s before it starts a subscription's worker again; the tour would mostly show that.
+      startPostgres({ name: 'aws', database: DATABASE, settings: { wal_retrieve_retry_interval: '500ms' } }),
+    ]);
+    const [source, target] = results.map((r) => (r.status === 'fulfilled' ? r.value : null));
+    if (source == null || target == null) {
+      await Promise.all([source?.destroy(), target?.destroy()]);
+      throw results.find((r) => r.status === 'rejected')?.reason;
+    }
+    const shop = new ReplicatedShop(source, target);
+    try {
+      for (const server of [source, target]) {
+        await shop.#on(
+          server,
+          `create role ${SHOP} login password '${SHOP}'; grant create on schema public to ${SHOP}`,
+        );
+        await shop.#on(server, `set role ${SHOP}; ${SCHEMA}; reset role`);
+      }
+      await shop.#on(source, `set role ${SHOP}; ${FIRST_ROWS} reset role; analyze`);
+      return shop;
+    } catch (error) {
+      await shop.destroy();
+      throw error;
+    }
+  }
+
+  /** Address for a login of one task. */
+  url(server: PostgresServer, user: string, password: string): string {
+    return `postgres://${user}:${password}@${server.host}:${server.port}/${DATABASE}?sslmode=disable`;
+  }
+
+  /** What the shop itself connects with. */
+  get shopUrl(): string {
+    return this.url(this.source, SHOP, SHOP);
+  }
+
+  /** Publication on the source, subscription on the target: the initial copy begins. */
+  async replicate(): Promise<void> {
+    await this.#on(
+      this.source,
+      `create role ${REPLICATOR} login replication password '${REPLICATOR}';
+       grant select on all tables in schema public to ${REPLICATOR};
+       create publication shop_pub for table ${TABLES.map((t) => t.name).join(', ')}`,
+    );
+    const { host, port } = this.source;
+    await this.#on(
+      this.target,
+      `create subscription ${SUBSCRIPTION}
+         connection 'host=${host} port=${port} dbname=${DATABASE} user=${REPLICATOR} password=${REPLICATOR}'
+         publication shop_pub`,
+    );
+  }
+
+  /** Whether the initial copy of every table is done. */
+  async copied(): Promise<boolean> {
+    const [row] = await this.#on<{ done: boolean }>(
+      this.target,
+      `select count(*) = ${TABLES.length} and bool_and(srsubstate = 'r') as done from pg_subscription_rel`,
+    );
+    return row?.done === true;
+  }
+
+  /** Orders on both sides, the source counted last: what is missing on the target is never understated. */
+  async orders(): Promise<{ source: number; target: number }> {
+    const count = async (server: PostgresServer): Promise<number> => {
+      const [row] = await this.#on<{ n: number }>(server, 'select count(*)::int as n from orders');
+      return row?.n ?? 0;
+    };
+    const target = await count(this.target);
+    return { source: await count(this.source), target };
+  }
+
+  /** Every table's rows counted on both sides, and their contents compared. */
+  async compare(): Promise<TableCounts[]> {
+    const counts: TableCounts[] = [];
+    for (const { name, key } of TABLES) {
+      const sql = `select count(*)::int as n, md5(string_agg(t::text, chr(10) order by ${key})) as digest from ${name} t`;
+      const [a, b] = await Promise.all(
+        [this.source, this.target].map((server) => this.#on<{ n: number; digest: string | null }>(server, sql)),
+      );
+      const [source, target] = [a?.[0], b?.[0]];
+      if (source === undefined || target === undefined) throw new Error(`${name} could not be counted`);
+      const same = source.n === target.n && source.digest === target.digest;
+      counts.push({ table: name, source: source.n, target: target.n, same });
+    }
+    return counts;
+  }
+
+  /** What the customary query on the source calls the lag. */
+  async customaryLag(): Promise<string> {
+    const [row] = await this.#on<{ lag: string }>(this.source, `select lag::text from (${CUSTOMARY_QUERY}) as q (lag)`);
+    return row?.lag ?? 'no answer';
+  }
+
+  /** Breaks replication: the subscription is disabled. */
+  async break(): Promise<void> {
+    await this.#on(this.target, `alter subscription ${SUBSCRIPTION} disable`);
+  }
+
+  /** Heals what `break` and `blind` did. */
+  async heal(): Promise<void> {
+    await this.#on(this.target, `alter subscription ${SUBSCRIPTION} enable`);
+    await this.#on(this.source, 'grant insert, update on lockgate.heartbeat to lockgate');
+  }
+
+  /** Takes the daemon's means to measure away, while replication goes on. */
+  async blind(): Promise<void> {
+    await this.#on(this.source, 'revoke insert, update on lockgate.heartbeat from lockgate');
+  }
+
+  /** Stops both servers and removes their folders. */
+  async destroy(): Promise<void> {
+    await Promise.allSettled([...this.#pools.values()].map((pool) => pool.end()));
+    await Promise.all([this.source.destroy(), this.target.destroy()]);
+  }
+
+  async #on<R extends pg.QueryResultRow>(server: PostgresServer, sql: string): Promise<R[]> {
+    let pool = this.#pools.get(server);
+    if (pool === undefined) {
+      pool = new pg.Pool({
+        connectionString: server.adminUrl(DATABASE),
+        max: 2,
+        connectionTimeoutMillis: 5_000,
+        query_timeout: 20_000,
+      });
+      pool.on('error', () => undefined); // the next query says so
+      this.#pools.set(server, pool);
+    }
+    return (await pool.query<R>(sql)).rows;
+  }
+}
+
+/** The query that many dashboards take the lag from. */
+export const CUSTOMARY_QUERY = `select coalesce(max(replay_lag), '0') from pg_stat_replication`;

@@ -1,0 +1,237 @@
+import type {
+  CollectorStatus,
+  DaemonEvent,
+  DaemonPort,
+  GateState,
+  HistoryPoint,
+  MigrationJson,
+  SignalJson,
+  VerdictJson,
+} from '../../daemon/http/port.js';
+import type { Attestation, JournalEntry } from '../../daemon/store/store.js';
+
+const AT = '2026-11-22T00:00:00.000Z';
+
+/** A verdict as the daemon would give it. */
+export function verdict(gate: string, state: GateState, opensInSeconds: number | null = null): VerdictJson {
+  return {
+    gate,
+    state,
+    open: state === 'open',
+    since: AT,
+    evaluated_at: AT,
+    opens_at: opensInSeconds === null ? null : new Date(Date.parse(AT) + opensInSeconds * 1000).toISOString(),
+    conditions: [
+      {
+        text: 'forward.lag < 2s for 10m',
+        state: state === 'open' ? 'held' : state === 'closed' ? 'holding' : 'unknown',
+        value: state === 'unknown' ? null : 0.42,
+        unit: 's',
+        held_seconds: state === 'open' ? 600 : 412,
+        needs_seconds: 600,
+        last_broken: { at: AT, value: 3.1 },
+        reason: state === 'unknown' ? 'the source is unreachable' : null,
+      },
+    ],
+    reason: null,
+    config_hash: 'c0ffee',
+    daemon: 'lockgate-test',
+  };
+}
+
+/** A signal as the daemon would give it; null is unknown. */
+export function signal(name: string, value: number | null, unit = 's'): SignalJson {
+  const known = value !== null;
+  return {
+    name,
+    state: known ? 'ok' : 'unknown',
+    value,
+    unit,
+    observed_at: known ? AT : null,
+    age_seconds: known ? 0.2 : null,
+    reason: known ? null : 'not observed yet',
+  };
+}
+
+/** A daemon that says what a test tells it to. */
+export class FakePort implements DaemonPort {
+  readonly id = 'lockgate-test';
+  readonly version = '0.0.0-test';
+  readonly verdicts = new Map<string, VerdictJson>([
+    ['shop/flip-writes', verdict('shop/flip-writes', 'open')],
+    ['shop/drained', verdict('shop/drained', 'closed', 188)],
+    ['shop/verified', verdict('shop/verified', 'unknown')],
+    ['all-shards', verdict('all-shards', 'open')],
+  ]);
+  readonly signalsOf = new Map<string, SignalJson[]>([
+    [
+      'shop',
+      [
+        signal('forward.lag', 0.012),
+        signal('forward.backlog_bytes', 4096, 'B'),
+        signal('reverse.lag', null),
+        signal('source.reachable', 1, 'flag'),
+      ],
+    ],
+  ]);
+  readonly entries: JournalEntry[] = [];
+  readonly past: DaemonEvent[] = [];
+  readonly gateListeners = new Map<string, Set<() => void>>();
+  readonly subscribers = new Set<(event: DaemonEvent) => void>();
+  readonly historyCalls: unknown[][] = [];
+  collectorList: CollectorStatus[] = [{ name: 'onprem/wal', up: true, restarts: 2, reason: null }];
+  reasons: string[] = [];
+  writable = true;
+  /** Thrown by whatever is asked next. */
+  fault: Error | null = null;
+
+  migrations(): string[] {
+    return [...this.signalsOf.keys()];
+  }
+
+  migration(name: string): MigrationJson | undefined {
+    this.#break();
+    if (!this.signalsOf.has(name)) return undefined;
+    const side = {
+      database: 'onprem',
+      reachable: true,
+      writable: null,
+      stray_writes: { count: 0, first_at: null, first_position: null },
+    };
+    return {
+      name,
+      direction: 'forward',
+      epoch: 1,
+      direction_since: AT,
+      source: 'onprem',
+      target: 'aws',
+      links: { forward: { lag: signal('forward.lag', 0.012) } },
+      sides: { source: side, target: { ...side, database: 'aws' } },
+      gates: [{ name: 'flip-writes', state: 'open', opens_at: null }],
+      fence: null,
+      attestations: [{ name: 'backup', at: AT, by: 'dba', note: 'restored it', age_seconds: 5 }],
+    };
+  }
+
+  signals(migration: string): SignalJson[] | undefined {
+    return this.signalsOf.get(migration);
+  }
+
+  history(migration: string, name: string, since: number, step: number): HistoryPoint[] | undefined {
+    this.historyCalls.push([migration, name, since, step]);
+    if (this.signalsOf.get(migration)?.some((s) => s.name === name) !== true) return undefined;
+    return [
+      { at: AT, value: 0.1, max: 0.4 },
+      { at: AT, value: null, max: null },
+    ];
+  }
+
+  gates(): string[] {
+    return [...this.verdicts.keys()];
+  }
+
+  verdict(gate: string): VerdictJson | undefined {
+    this.#break();
+    return this.verdicts.get(gate);
+  }
+
+  gateState(gate: string): { state: GateState; opensInSeconds: number | null } | undefined {
+    const found = this.verdicts.get(gate);
+    if (found === undefined) return undefined;
+    const opensInSeconds =
+      found.opens_at === null ? null : (Date.parse(found.opens_at) - Date.parse(found.evaluated_at)) / 1000;
+    return { state: found.state, opensInSeconds };
+  }
+
+  onGate(gate: string, listener: () => void): () => void {
+    const listeners = this.gateListeners.get(gate) ?? new Set();
+    this.gateListeners.set(gate, listeners.add(listener));
+    return () => listeners.delete(listener);
+  }
+
+  /** Changes a gate and wakes those who wait for it; undefined removes it, as a reload would. */
+  setGate(gate: string, state: GateState | undefined): void {
+    if (state === undefined) this.verdicts.delete(gate);
+    else this.verdicts.set(gate, verdict(gate, state));
+    for (const listener of [...(this.gateListeners.get(gate) ?? [])]) listener();
+  }
+
+  waiting(gate: string): number {
+    return this.gateListeners.get(gate)?.size ?? 0;
+  }
+
+  journal(query: Parameters<DaemonPort['journal']>[0]): JournalEntry[] {
+    this.#break();
+    return this.entries
+      .filter(
+        (e) =>
+          e.at >= (query.since ?? -Infinity) &&
+          e.id > (query.after ?? 0) &&
+          (query.kind === undefined || e.kind === query.kind) &&
+          (query.migration === undefined || e.migration === query.migration) &&
+          (query.gate === undefined || e.gate === query.gate),
+      )
+      .slice(0, query.limit);
+  }
+
+  /** Puts an entry into the journal. */
+  record(entry: Partial<JournalEntry>): JournalEntry {
+    const whole: JournalEntry = {
+      id: this.entries.length + 1,
+      at: Date.parse(AT) + this.entries.length * 1000,
+      kind: 'start',
+      migration: null,
+      gate: null,
+      actor: 'lockgate',
+      by: null,
+      data: {},
+      ...entry,
+    };
+    this.entries.push(whole);
+    return whole;
+  }
+
+  attest(migration: string, name: string, by: string, note: string, actor: string): Attestation {
+    this.#break();
+    const at = Date.parse(AT);
+    this.record({ at, kind: 'attestation', migration, actor, by, data: { name, note } });
+    return { migration, name, at, by, note, actor };
+  }
+
+  subscribe(listener: (event: DaemonEvent) => void): () => void {
+    this.subscribers.add(listener);
+    return () => this.subscribers.delete(listener);
+  }
+
+  /** Publishes an event to whoever is subscribed. */
+  publish(event: DaemonEvent['event'], data: unknown): DaemonEvent {
+    const whole: DaemonEvent = { id: (this.past.at(-1)?.id ?? 0) + 1, event, data };
+    this.past.push(whole);
+    for (const listener of [...this.subscribers]) listener(whole);
+    return whole;
+  }
+
+  eventsAfter(id: number): DaemonEvent[] | null {
+    const first = this.past[0]?.id ?? 1;
+    return id < first - 1 || id > (this.past.at(-1)?.id ?? 0) ? null : this.past.filter((e) => e.id > id);
+  }
+
+  collectors(): CollectorStatus[] {
+    return this.collectorList;
+  }
+
+  notReady(): string[] {
+    return this.reasons;
+  }
+
+  storeWritable(): boolean {
+    return this.writable;
+  }
+
+  #break(): void {
+    if (this.fault === null) return;
+    const fault = this.fault;
+    this.fault = null;
+    throw fault;
+  }
+}

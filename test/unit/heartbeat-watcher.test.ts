@@ -1,0 +1,162 @@
+import { describe, expect, test } from 'vitest';
+import type { LinkPlan } from '../../collectors/collector.js';
+import { HeartbeatLedger } from '../../collectors/heartbeat/ledger.js';
+import {
+  createHeartbeatWatcher,
+  type HeartbeatWatcher,
+  type SeenRow,
+  type WatchMode,
+} from '../../collectors/heartbeat/watcher.js';
+import type { Observation } from '../../daemon/core/observation.js';
+import { FakeClock } from '../support/fake-clock.js';
+
+const link = 'shop/forward';
+const MS = 1_000;
+
+interface Bench {
+  clock: FakeClock;
+  ledger: HeartbeatLedger;
+  watcher: HeartbeatWatcher;
+  /** Milliseconds since the start of each question. */
+  questions: number[];
+  out: Observation[];
+  emit: (o: Observation) => void;
+  /** What the target shows. */
+  rows: SeenRow[];
+  fail: Error | null;
+  stop(): Promise<void>;
+}
+
+async function start(mode: WatchMode): Promise<Bench> {
+  const clock = new FakeClock();
+  const ledger = new HeartbeatLedger(clock, 'p1');
+  const out: Observation[] = [];
+  const t0 = clock.monotonicNow();
+  const stopping = new AbortController();
+  const quiet = (): void => undefined;
+  const plan = { id: link, config: { heartbeat: { intervalUs: 1_000_000, watch: 'auto' } } } as unknown as LinkPlan;
+  const watcher = createHeartbeatWatcher({
+    name: 'aws/watch',
+    context: { clock, log: { debug: quiet, info: quiet, warn: quiet, error: quiet }, daemonId: 'd' },
+    ledger,
+    links: [plan],
+    sessions: (use) =>
+      use(
+        {
+          choose: () => Promise.resolve(new Map([[link, { mode, why: 'told so' }]])),
+          newest: () => {
+            bench.questions.push((clock.monotonicNow() - t0) / MS);
+            return bench.fail === null ? Promise.resolve(bench.rows) : Promise.reject(bench.fail);
+          },
+          exists: () => Promise.resolve([]),
+          isLost: () => false,
+          reasonOf: (error) => String(error),
+          lost: new Promise(() => undefined),
+        },
+        quiet,
+      ),
+  });
+  const emit = (o: Observation): void => void out.push(o);
+  const running = watcher.run(emit, stopping.signal);
+  await clock.advance(0);
+  const bench: Bench = {
+    clock,
+    ledger,
+    watcher,
+    questions: [],
+    out,
+    emit,
+    rows: [],
+    fail: null,
+    async stop() {
+      stopping.abort();
+      await running;
+      expect(clock.sleepers).toBe(0);
+    },
+  };
+  return bench;
+}
+
+describe('the heartbeat watcher', () => {
+  test.each(['wal', 'notify', 'poll'] as const)('asks nothing while nothing is pending (%s)', async (mode) => {
+    const bench = await start(mode);
+    await bench.clock.advance(60_000 * MS);
+    expect(bench.questions).toEqual([]);
+    await bench.stop();
+  });
+
+  test('polls every 10 ms for the first second, then ever more slowly, at last every 250 ms', async () => {
+    const bench = await start('poll');
+    bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
+    await bench.clock.advance(60_000 * MS);
+    const gaps = bench.questions.map((t, i) => t - (bench.questions[i - 1] ?? t)).slice(1);
+    expect(bench.questions[0]).toBe(2);
+    expect(gaps.filter((_, i) => (bench.questions[i] ?? 0) < 990).every((gap) => gap === 10)).toBe(true);
+    expect(gaps.every((gap) => gap <= 250)).toBe(true);
+    expect(gaps.at(-1)).toBe(250);
+    await bench.stop();
+  });
+
+  test.each(['wal', 'notify'] as const)(
+    'stands behind the stream (%s): asks after 250 ms, then every 250 ms',
+    async (mode) => {
+      const bench = await start(mode);
+      bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
+      await bench.clock.advance(1_001 * MS);
+      expect(bench.questions).toEqual([250, 500, 750, 1_000]);
+      expect(bench.out.filter((o) => o.kind === 'heartbeat-visible').map((o) => o.upTo)).toEqual([
+        null,
+        null,
+        null,
+        null,
+      ]);
+      await bench.stop();
+    },
+  );
+
+  test('an arrival by the stream spares the question', async () => {
+    const bench = await start('wal');
+    const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
+    await bench.clock.advance(100 * MS);
+    bench.watcher.arrivedByWal({ link, run, seq });
+    await bench.clock.advance(1_000 * MS);
+    expect(bench.questions).toEqual([]);
+    expect(bench.out.at(-1)).toMatchObject({ kind: 'heartbeat-visible', upTo: 1, askedAt: null, by: 'wal' });
+    await bench.stop();
+  });
+
+  test('a stream that misses three heartbeats is not waited for, until it speaks again', async () => {
+    const bench = await start('wal');
+    const beat = async (): Promise<number> => {
+      const { run, seq, sentAt } = bench.ledger.issue(
+        link,
+        bench.ledger.carrier(link) ?? bench.ledger.newRun(link),
+        bench.emit,
+      );
+      bench.rows = [{ link, run, seq }];
+      await bench.clock.advance(1_000 * MS);
+      const seen = bench.out.findLast((o) => o.kind === 'heartbeat-visible');
+      return ((seen?.at ?? 0) - sentAt) / MS;
+    };
+    expect([await beat(), await beat(), await beat(), await beat()]).toEqual([250, 250, 250, 2]);
+    expect(bench.watcher.describe()).toMatchObject([{ mode: 'poll' }]);
+    bench.watcher.arrivedByWal({ link, run: 'p1-1', seq: 4 });
+    expect(bench.watcher.describe()).toEqual([{ link, mode: 'wal', why: 'told so' }]);
+    expect(await beat()).toBe(250);
+    await bench.stop();
+  });
+
+  test('an answer that is an error is a fault, and asked again before long', async () => {
+    const bench = await start('poll');
+    bench.fail = new Error('permission denied');
+    bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
+    await bench.clock.advance(600 * MS);
+    expect(bench.out.filter((o) => o.kind === 'watch-fault')[0]?.reason).toContain('permission denied');
+    expect(bench.questions.length).toBeLessThanOrEqual(4);
+    bench.fail = null;
+    bench.rows = [{ link, run: 'p1-1', seq: 1 }];
+    await bench.clock.advance(600 * MS);
+    expect(bench.out.at(-1)).toMatchObject({ kind: 'heartbeat-visible', upTo: 1 });
+    await bench.stop();
+  });
+});
