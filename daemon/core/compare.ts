@@ -67,14 +67,29 @@ export function staleFrom(reading: Reading): Us {
   return reading.observedAt + reading.freshUs + 1;
 }
 
+/**
+ * Seconds as microseconds. A whole number of microseconds that was divided by a million does not always come back whole
+ * (123 µs would be a little less), and then a comparison would change a microsecond too early or too late.
+ */
+function microseconds(seconds: number): number {
+  const us = seconds * 1e6;
+  const whole = Math.round(us);
+  return Math.abs(us - whole) <= whole * 4 * Number.EPSILON ? whole : us;
+}
+
+/** First instant at which a growing reading exceeds the value it started from; Infinity when it does not grow. */
+export function growthFrom(reading: Reading): Us {
+  if (reading.growsFrom === null || reading.value === null) return Infinity;
+  return reading.growsFrom + Math.floor(microseconds(reading.value)) + 1;
+}
+
 /** The truth of `reading op threshold` at one instant, freshness included. */
 export function truthAt(reading: Reading, op: Comparator, threshold: number, t: Us): Truth {
   if (reading.value === null || !Number.isFinite(reading.value) || t >= staleFrom(reading)) return 'unknown';
-  const grown = reading.growsFrom === null ? null : t - reading.growsFrom;
-  const growing = grown !== null && grown > reading.value * 1e6;
   // While it grows, both sides are compared in microseconds: a quotient could round across the threshold.
-  const left = growing ? grown : reading.value;
-  const right = growing ? threshold * 1e6 : threshold;
+  const growing = reading.growsFrom !== null && t >= growthFrom(reading);
+  const left = growing ? t - (reading.growsFrom ?? t) : reading.value;
+  const right = growing ? microseconds(threshold) : threshold;
   if (reading.bound === 'at-least') return compareAtLeast(left, op, right);
   return compare(left, op, right) ? 'true' : 'false';
 }
@@ -83,9 +98,9 @@ export function truthAt(reading: Reading, op: Comparator, threshold: number, t: 
 export function breakpoints(reading: Reading, threshold: number, from: Us, to: Us): Us[] {
   const points: Us[] = [staleFrom(reading)];
   if (reading.growsFrom !== null && reading.value !== null) {
-    const crossing = reading.growsFrom + threshold * 1e6;
-    const growth = Math.floor(reading.growsFrom + reading.value * 1e6) + 1;
-    points.push(Math.ceil(crossing), Math.floor(crossing) + 1, growth);
+    const crossing = microseconds(threshold);
+    points.push(reading.growsFrom + Math.ceil(crossing), reading.growsFrom + Math.floor(crossing) + 1);
+    points.push(growthFrom(reading));
   }
   return points.filter((p) => p > from && p < to).sort((a, b) => a - b);
 }

@@ -3,12 +3,12 @@
  * do not cover is unknown, unless what was seen in it decides the comparison already.
  */
 import type { Us } from './clock.js';
-import { breakpoints, compare, pushSpan, staleFrom, type Span, type Truth } from './compare.js';
+import { breakpoints, compare, growthFrom, pushSpan, staleFrom, type Span, type Truth } from './compare.js';
 import type { Comparator, WindowFunction } from './condition.js';
-import type { Reading } from './signal.js';
+import { valueAt, type Reading } from './signal.js';
 
 /** The longest window a function may have: an hour. */
-export const MAX_WINDOW_US = 3_600_000_000;
+const MAX_WINDOW_US = 3_600_000_000;
 
 /** A stretch `[from, to)` in which one reading stood; the reading itself says when in it it was known. */
 export interface Sample {
@@ -39,7 +39,7 @@ function partsOf(samples: readonly Sample[], from: Us, to: Us): Part[] {
       parts.push({ from: a, to: b, low: value, high: value });
       continue;
     }
-    const growth = Math.min(Math.max(Math.floor(reading.growsFrom + value * 1e6) + 1, a), b);
+    const growth = Math.min(Math.max(growthFrom(reading), a), b);
     if (growth > a) parts.push({ from: a, to: growth, low: value, high: value });
     if (b > growth) {
       parts.push({
@@ -61,6 +61,11 @@ function covered(parts: readonly Part[], from: Us, to: Us, toleranceUs: Us): boo
     at = part.to;
   }
   return to - at <= 0;
+}
+
+function average(parts: readonly Part[]): number {
+  const total = parts.reduce((sum, p) => sum + (p.to - p.from), 0);
+  return parts.reduce((sum, p) => sum + ((p.low + p.high) / 2) * (p.to - p.from), 0) / total;
 }
 
 function quantile(parts: readonly Part[], q: number): number {
@@ -112,16 +117,11 @@ export function windowValue(
   const isCovered = covered(parts, from, t + 1, toleranceUs);
   switch (fn) {
     case 'max':
-      return { value: Math.max(...parts.map((p) => p.high)), covered: isCovered };
+      return { value: parts.reduce((most, p) => Math.max(most, p.high), -Infinity), covered: isCovered };
     case 'min':
-      return { value: Math.min(...parts.map((p) => p.low)), covered: isCovered };
-    case 'avg': {
-      const total = parts.reduce((sum, p) => sum + (p.to - p.from), 0);
-      return {
-        value: parts.reduce((sum, p) => sum + ((p.low + p.high) / 2) * (p.to - p.from), 0) / total,
-        covered: isCovered,
-      };
-    }
+      return { value: parts.reduce((least, p) => Math.min(least, p.low), Infinity), covered: isCovered };
+    case 'avg':
+      return { value: average(parts), covered: isCovered };
     default:
       return { value: quantile(parts, Number(fn.slice(1)) / 100), covered: isCovered };
   }
@@ -161,8 +161,9 @@ export function windowTruthAt(
 
 /**
  * The truth of a windowed comparison over `[from, to)`. For `max` and `min` it can change only where an observation
- * enters or leaves the window or crosses the threshold in it, and is evaluated exactly there; averages and percentiles
- * move continuously between those instants, so there the worse of both ends counts for the whole stretch.
+ * enters or leaves the window or crosses the threshold in it, and is evaluated exactly there. Between those instants a
+ * percentile passes the threshold at most once, and an average turns at most once: the worst of both ends and the turn
+ * counts for the whole stretch.
  */
 export function windowTruthOver(
   samples: readonly Sample[],
@@ -187,11 +188,45 @@ export function windowTruthOver(
   const spans: Span<Truth>[] = [];
   let at = from;
   for (const next of [...[...points].sort((a, b) => a - b), to]) {
-    const first = truth(at);
-    pushSpan(spans, at, next, exact || next - at === 1 ? first : worse(first, truth(next - 1)));
+    let worst = truth(at);
+    if (!exact && next - at > 1) worst = worse(worst, truth(next - 1));
+    if (fn === 'avg') for (const t of turns(samples, windowUs, at, next)) worst = worse(worst, truth(t));
+    pushSpan(spans, at, next, worst);
     at = next;
   }
   return spans;
+}
+
+/**
+ * The instants around the one inside `(from, to)` at which the average over the window turns, given that in it every
+ * reading at either edge of the window is constant or rises by a second per second throughout. The average moves
+ * towards what enters and away from what leaves; when what leaves is not known, it turns where it meets what enters.
+ */
+function turns(samples: readonly Sample[], windowUs: Us, from: Us, to: Us): Us[] {
+  if (to - from < 3) return [];
+  const enters = pieceAt(samples, from);
+  const leaves = pieceAt(samples, from - windowUs - 1);
+  if (enters === null) return [];
+  let after: number;
+  if (leaves !== null) {
+    if (enters.rises === leaves.rises) return [];
+    after = (enters.rises ? 1 : -1) * (leaves.value - enters.value) * 1e6;
+  } else {
+    if (!enters.rises) return [];
+    const parts = partsOf(samples, from - windowUs, from + 1);
+    const length = parts.reduce((sum, p) => sum + (p.to - p.from), 0);
+    const above = (average(parts) - enters.value) * 1e6;
+    after = Math.sqrt(Math.max(0, length * (length + 2 * above))) - length;
+  }
+  const turn = from + Math.round(after);
+  return [turn - 1, turn, turn + 1].filter((t) => t > from && t < to);
+}
+
+/** The value at one instant, and whether it is rising; null when it is not known. */
+function pieceAt(samples: readonly Sample[], t: Us): { value: number; rises: boolean } | null {
+  const reading = samples.find((s) => s.from <= t && t < s.to)?.reading;
+  if (reading === undefined || !KNOWN_ENOUGH(reading) || t >= staleFrom(reading)) return null;
+  return { value: valueAt(reading, t) ?? 0, rises: t >= growthFrom(reading) };
 }
 
 function worse(a: Truth, b: Truth): Truth {

@@ -50,18 +50,21 @@ export function connect(file: string): Connection {
     // Exclusive before the first access: the kernel's lock on the file itself keeps a second daemon out, under whatever
     // name it opens it, and is gone with the process however that ends.
     pragma(db, 'locking_mode=EXCLUSIVE');
-    const mode = pragma(db, 'journal_mode=WAL');
-    if (mode !== 'wal') throw new StoreError('store_failed', `the store ${file} cannot use a write-ahead log`);
-    // With NORMAL a power cut could take back an opening that was already acted upon.
-    pragma(db, 'synchronous=FULL');
-    pragma(db, 'journal_size_limit=16777216');
     pragma(db, 'trusted_schema=OFF');
+    // Looked at before anything is written: what is not ours stays as it is, what is damaged is kept as evidence.
     db.exec('BEGIN EXCLUSIVE');
     const version = Number(pragma(db, 'user_version'));
     if (version > SCHEMA_VERSION) throw newer(file, version);
     refuseForeign(db, file);
     const check = pragma(db, 'quick_check(1)');
     if (check !== 'ok') throw new StoreError('store_corrupt', `the store ${file} is damaged: ${String(check)}`);
+    db.exec('COMMIT');
+    const mode = pragma(db, 'journal_mode=WAL');
+    if (mode !== 'wal') throw new StoreError('store_failed', `the store ${file} cannot use a write-ahead log`);
+    // With NORMAL a power cut could take back an opening that was already acted upon.
+    pragma(db, 'synchronous=FULL');
+    pragma(db, 'journal_size_limit=16777216');
+    db.exec('BEGIN EXCLUSIVE');
     for (const script of MIGRATIONS.slice(version)) db.exec(script);
     db.exec(`PRAGMA user_version=${SCHEMA_VERSION}; PRAGMA application_id=${APPLICATION_ID}; COMMIT`);
     return db;
@@ -103,6 +106,7 @@ function newer(file: string, version: number): StoreError {
   );
 }
 
+/** A file of another program that only happens to be SQLite must be neither migrated nor moved aside. */
 function refuseForeign(db: Connection, file: string): void {
   if (pragma(db, 'application_id') === APPLICATION_ID) return;
   const [row] = all(db, 'SELECT count(*) AS n FROM sqlite_schema');

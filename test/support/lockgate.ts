@@ -1,6 +1,6 @@
 /** The real daemon as a child process, with its real configuration file, command line and HTTP API. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -207,9 +207,4 @@ export class GateWatch {
     this.stopping.abort();
     await this.loop;
   }
-}
-
-/** Reads a file of the repository. */
-export function repoFile(path: string): string {
-  return readFileSync(join(root, path), 'utf8');
 }

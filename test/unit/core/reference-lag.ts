@@ -52,9 +52,9 @@ export function referenceLag(events: readonly LagEvent[], options: RefLagOptions
   const rows = heartbeats(events);
   const flows = options.flows.map((flow) => positions(events, flow));
   const writer = writerState(events);
-  const { lag, low } = rowLag(rows, flows, writer, options, t);
-  const byPosition = positionLag(flows, options, t);
   const looked = events.at(-1)?.at ?? t;
+  const { lag, low } = rowLag(rows, flows, writer, options, looked, t);
+  const byPosition = positionLag(flows, options, t);
   const disagree = disagreement(rows, flows, options);
   const agree: RefSignal = lag.state === 'ok' && byPosition.state === 'ok' ? { state: 'ok', value: 1 } : UNKNOWN;
   return { lag, low, byPosition, agreement: disagree ? usable(0, looked, options.fresh, t) : agree };
@@ -148,6 +148,7 @@ function rowLag(
   flows: readonly Stream[],
   writer: { brokenAfter: number; failing: boolean },
   { lagFresh, fresh }: RefLagOptions,
+  looked: Tick,
   t: Tick,
 ): { lag: RefSignal; low: RefSignal } {
   const both = (s: RefSignal): { lag: RefSignal; low: RefSignal } => ({ lag: s, low: s });
@@ -159,7 +160,8 @@ function rowLag(
   if (committed === undefined && writer.failing) return both(UNKNOWN);
   if (newest === undefined && committed !== undefined && flows.length > 0 && flows.every((f) => !f.fault)) {
     const passed = Math.max(...flows.map((f) => firstPast(f, committed.acked!)));
-    if (t - passed > fresh) return both(UNKNOWN);
+    // That rows never arrive is judged with each observation, like everything that is not growth or age.
+    if (looked - passed > fresh) return both(UNKNOWN);
   }
   if (oldest === undefined) {
     if (newest === undefined || newest.id <= writer.brokenAfter) return both(UNKNOWN);

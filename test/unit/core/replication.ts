@@ -104,6 +104,7 @@ export function simulate(troubles: Troubles): Replication {
   const faults = stretches(troubles.writerFaults, 3, 500);
   let seq = 0;
   let committed = 0;
+  let answered = 0;
   for (let due = rnd(0, 50); due < END;) {
     const at = awake(due);
     const fault = within(faults, at);
@@ -116,10 +117,10 @@ export function simulate(troubles: Troubles): Replication {
     seq += 1;
     sends.push(at);
     events.push({ kind: 'heartbeat-sent', link: LINK, run: 'r', seq, at });
-    // One connection writes them, so they are committed in the order in which they were sent.
+    // One connection writes them, so they are committed and answered for in the order in which they were sent.
     const commit = Math.max(committed + 1, at + pause());
     committed = commit;
-    const answered = awake(commit + pause());
+    answered = awake(Math.max(answered, commit + pause()));
     if (kind === 'works' || kind === 'lost-committed') items.push({ flow: 0, seq, commit, apply: 0, lsn: 0 });
     if (kind === 'works') {
       events.push({ kind: 'heartbeat-acked', link: LINK, seq, at: answered });

@@ -1,0 +1,168 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Comparator, WindowFunction } from '../../../daemon/core/condition.js';
+import type { Reading } from '../../../daemon/core/signal.js';
+import { windowTruthAt, windowTruthOver, windowValue, type Sample } from '../../../daemon/core/window.js';
+import { aggregate, isCovered, windowAt, windowTruth, type RefReading, type RefTruth } from './reference.js';
+
+const START = 100;
+
+/** A signal's readings one after the other from START on. */
+interface Past {
+  parts: { ticks: number; value: number | null; grown: number | null; atLeast: boolean; late: number; fresh: number }[];
+  window: number;
+  tolerate: number;
+}
+
+function build(past: Past): { samples: Sample[]; readings: RefReading[]; end: number } {
+  const samples: Sample[] = [];
+  const readings: RefReading[] = [];
+  let at = START;
+  for (const { ticks, value, grown, atLeast, late, fresh } of past.parts) {
+    const growsFrom = grown === null ? null : at - grown;
+    readings.push({ setAt: at, value, growsFrom, atLeast, observedAt: at - late, fresh });
+    const reading: Reading = {
+      value: value === null ? null : value / 1e6,
+      growsFrom,
+      bound: atLeast ? 'at-least' : 'exact',
+      observedAt: at - late,
+      freshUs: fresh,
+      reason: null,
+    };
+    samples.push({ from: at, to: at + ticks, reading });
+    at += ticks;
+  }
+  return { samples, readings, end: at };
+}
+
+const past = (growing: boolean): fc.Arbitrary<Past> => {
+  const part = fc.record({
+    ticks: fc.integer({ min: 1, max: 40 }),
+    value: fc.oneof(
+      { arbitrary: fc.integer({ min: 0, max: 30 }), weight: 9 },
+      { arbitrary: fc.constant(null), weight: 1 },
+    ),
+    grown: growing ? fc.option(fc.integer({ min: -20, max: 30 })) : fc.constant(null),
+    atLeast: fc.oneof({ arbitrary: fc.constant(false), weight: 19 }, { arbitrary: fc.constant(true), weight: 1 }),
+    late: fc.integer({ min: 0, max: 3 }),
+    fresh: fc.constantFrom(8, 30, 50, Infinity, Infinity),
+  });
+  return fc.record({
+    parts: fc.array(part, { minLength: 1, maxLength: 8, size: 'max' }),
+    window: fc.integer({ min: 1, max: 60 }),
+    tolerate: fc.constantFrom(0, 0, 3, 10),
+  });
+};
+
+const op = fc.constantFrom<Comparator>('<', '<=', '>', '>=', '==', '!=');
+const known = (values: (number | null)[]): number[] => values.filter((v) => v !== null);
+
+/** The truths of the core at every instant of `[from, to)`. */
+function spread(spans: { from: number; to: number; is: RefTruth }[], from: number, to: number): RefTruth[] {
+  const truths: RefTruth[] = [];
+  for (let t = from; t < to; t += 1) truths.push(spans.find((s) => s.from <= t && t < s.to)!.is);
+  expect(spans[0]?.from).toBe(from);
+  expect(spans.at(-1)?.to).toBe(to);
+  return truths;
+}
+
+const RANK: Record<RefTruth, number> = { false: 0, unknown: 1, true: 2 };
+
+describe('a function over a window', () => {
+  it.each(['max', 'min'] as const)('%s is exact at every instant of a stretch', (fn) => {
+    const counts: Record<RefTruth, number> = { true: 0, false: 0, unknown: 0 };
+    let decidedEarly = 0;
+    fc.assert(
+      fc.property(past(true), op, fc.constantFrom(5, 12, 15.5, 20), (p, comparator, threshold) => {
+        const { samples, readings, end } = build(p);
+        const spans = windowTruthOver(samples, fn, p.window, p.tolerate, comparator, threshold / 1e6, START, end);
+        spread(spans, START, end).forEach((said, i) => {
+          const values = windowAt(readings, p.window, START, START + i);
+          const right = windowTruth(values, fn, p.tolerate, comparator, threshold);
+          expect({ at: START + i, said }).toEqual({ at: START + i, said: right });
+          counts[right] += 1;
+          if (right !== 'unknown' && !isCovered(values, p.tolerate)) decidedEarly += 1;
+        });
+      }),
+      { seed: 20261122, numRuns: 400 },
+    );
+    for (const truth of ['true', 'false', 'unknown'] as const) expect(counts[truth]).toBeGreaterThan(5_000);
+    expect(decidedEarly).toBeGreaterThan(2_000);
+  });
+
+  it.each<WindowFunction>(['max', 'min', 'avg', 'p50', 'p90', 'p95', 'p99'])('%s has the right value', (fn) => {
+    let covered = 0;
+    fc.assert(
+      fc.property(past(true), fc.nat(1000), (p, where) => {
+        const { samples, readings, end } = build(p);
+        const t = START + (where % (end - START));
+        const values = windowAt(readings, p.window, START, t);
+        const said = windowValue(samples, fn, p.window, p.tolerate, t);
+        const seen = known(values);
+        expect(said.covered).toBe(seen.length > 0 && isCovered(values, p.tolerate));
+        if (seen.length === 0) {
+          expect(said.value).toBeNull();
+          return;
+        }
+        if (said.covered) covered += 1;
+        const ticks = said.value! * 1e6;
+        if (fn === 'max' || fn === 'min' || fn === 'avg') {
+          expect(ticks).toBeCloseTo(aggregate(seen, fn), 6);
+          return;
+        }
+        // Where the signal rises, the core takes time as continuous: that may differ by a tick at either side.
+        const sorted = [...seen].sort((a, b) => a - b);
+        const rank = Math.ceil((Number(fn.slice(1)) * sorted.length) / 100) - 1;
+        const near = (i: number): number => sorted[Math.min(Math.max(i, 0), sorted.length - 1)]!;
+        const rises = p.parts.some((part) => part.grown !== null);
+        expect(ticks).toBeGreaterThanOrEqual((rises ? near(rank - 1) - 1 : near(rank)) - 1e-6);
+        expect(ticks).toBeLessThanOrEqual((rises ? near(rank + 1) + 1 : near(rank)) + 1e-6);
+      }),
+      { seed: 20261122, numRuns: 400 },
+    );
+    expect(covered).toBeGreaterThan(100);
+  });
+
+  it.each<WindowFunction>(['avg', 'p50', 'p90', 'p99'])(
+    '%s over a stretch is never better than it was at any instant of it, and exact at a single one',
+    (fn) => {
+      let mixed = 0;
+      // An average is a fraction of few ticks, so that no average is equal to a threshold of this kind by chance.
+      const thresholds = fc.constantFrom(8, 12, 15, 18).map((n) => n + 1 / 1009);
+      fc.assert(
+        fc.property(past(fn === 'avg'), op, thresholds, fc.nat(5), (p, comparator, threshold, skip) => {
+          const { samples, readings, end } = build(p);
+          const over = (from: number, to: number): RefTruth[] =>
+            spread(windowTruthOver(samples, fn, p.window, p.tolerate, comparator, threshold / 1e6, from, to), from, to);
+          const from = Math.min(START + skip, end - 1);
+          const truths = over(from, end);
+          truths.forEach((said, i) => {
+            const t = from + i;
+            const values = windowAt(readings, p.window, START, t);
+            const right = windowTruth(values, fn, p.tolerate, comparator, threshold);
+            expect({ t, better: RANK[said] > RANK[right], said, right }).toEqual({ t, better: false, said, right });
+            expect({ t, alone: over(t, t + 1) }).toEqual({ t, alone: [right] });
+            expect(windowTruthAt(samples, fn, p.window, p.tolerate, comparator, threshold / 1e6, t)).toBe(right);
+          });
+          if (new Set(truths).size > 1) mixed += 1;
+        }),
+        { seed: 20261122, numRuns: 300 },
+      );
+      expect(mixed).toBeGreaterThan(100);
+    },
+  );
+
+  it('of an hour that was observed twenty times a second and more has a value', () => {
+    const reading = (value: number): Reading => ({
+      value,
+      growsFrom: null,
+      bound: 'exact',
+      observedAt: 0,
+      freshUs: Infinity,
+      reason: null,
+    });
+    const samples = Array.from({ length: 216_000 }, (_, i) => ({ from: i, to: i + 1, reading: reading(i % 7) }));
+    expect(windowValue(samples, 'max', 215_999, 0, 215_999)).toEqual({ value: 6, covered: true });
+    expect(windowValue(samples, 'min', 215_999, 0, 215_999)).toEqual({ value: 0, covered: true });
+  });
+});
