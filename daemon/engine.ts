@@ -52,6 +52,8 @@ interface LinkState {
 interface MigrationState {
   config: MigrationConfig;
   direction: Direction;
+  /** The last direction that was not unknown; null when there was none. */
+  lastKnown: Exclude<Direction, { direction: 'unknown' }> | null;
   answers: Record<SideName, { answer: DirectionAnswer; at: Us }>;
 }
 
@@ -88,7 +90,7 @@ export class Engine {
     this.config = config;
     this.lastLook = lookAt(clock);
     this.evaluatedAt = now;
-    this.install(config, now);
+    this.install(config, null, now);
   }
 
   /** Takes up a changed configuration: unchanged gates over unchanged migrations keep their holds, all else starts anew. */
@@ -97,7 +99,7 @@ export class Engine {
     for (const group of this.groups) group.advance(now);
     const old = { config: this.config, groupOf: this.groupOf };
     this.config = config;
-    this.install(config, now);
+    this.install(config, old.config, now);
     for (const group of this.groups) {
       for (const id of group.ids) {
         const before = old.groupOf.get(id);
@@ -153,6 +155,7 @@ export class Engine {
 
   /** The reading of a signal as it may be used now, aliases resolved. */
   reading(migration: string, signal: string): Reading {
+    this.now();
     return this.resolve(migration, signal);
   }
 
@@ -160,7 +163,7 @@ export class Engine {
   direction(migration: string): Direction {
     const m = this.migrations.get(migration);
     if (m === undefined) return { direction: 'unknown', reason: 'no such migration' };
-    const age = this.clock.monotonicNow() - Math.min(m.answers.source.at, m.answers.target.at);
+    const age = this.now() - Math.min(m.answers.source.at, m.answers.target.at);
     if (m.direction.direction !== 'unknown' && age > SIDE_FRESH_US) {
       return { direction: 'unknown', reason: 'the direction was not read from both sides lately' };
     }
@@ -182,24 +185,25 @@ export class Engine {
     for (const h of holds) this.groupOf.get(h.gate)?.restoreHold(h.gate, h.condition, h.trueFrom, h.observedUntil);
   }
 
-  private install(config: Config, now: Us): void {
+  private install(config: Config, old: Config | null, now: Us): void {
     const before = this.links;
     this.links = new Map();
     const migrations = new Map<string, MigrationState>();
     for (const m of config.migrations.values()) {
       const none = { answer: { unknown: 'not read yet' }, at: now };
       const kept = this.migrations.get(m.name);
-      const same = kept !== undefined && kept.config.source === m.source && kept.config.target === m.target;
+      const same = kept !== undefined && old !== null && basisOf(old, m.name) === basisOf(config, m.name);
+      if (!same) this.forget(m.name, now);
       migrations.set(m.name, {
         config: m,
         direction: same ? kept.direction : { direction: 'unknown', reason: 'not read from both sides yet' },
+        lastKnown: same ? kept.lastKnown : null,
         answers: same ? kept.answers : { source: none, target: none },
       });
       for (const link of Object.values(m.links)) {
         const id = linkId(m.name, link.name);
-        const old = before.get(id);
-        const keep = old !== undefined && JSON.stringify(old.config) === JSON.stringify(link);
-        this.links.set(id, keep ? old : { id, migration: m.name, config: link, tracker: newTracker(link) });
+        const known = same ? before.get(id) : undefined;
+        this.links.set(id, known ?? { id, migration: m.name, config: link, tracker: newTracker(link) });
       }
     }
     this.migrations = migrations;
@@ -231,7 +235,18 @@ export class Engine {
         if (isMeasured(signal)) continue;
         this.board.set(`${m.config.name}.${signal}`, unknown('this version of lockgate does not measure it', now), now);
       }
-      this.setAliases(m, now);
+      // Not looked at yet: gates that outlive a reload have not taken over their past.
+      for (const signal of this.aliases.get(m.config.name) ?? [])
+        this.board.set(`${m.config.name}.${signal}`, this.resolve(m.config.name, signal), now);
+    }
+  }
+
+  /** Drops what was observed of a migration whose links or databases are no longer what they were. */
+  private forget(migration: string, now: Us): void {
+    for (const key of this.board.keys()) {
+      const [name = '', head = ''] = key.split('.');
+      if (name !== migration || head === 'attest') continue;
+      this.board.set(key, unknown('nothing has been observed since the configuration was changed', now), now);
     }
   }
 
@@ -326,7 +341,14 @@ export class Engine {
     const after = resolveDirection(m.answers.source.answer, m.answers.target.answer);
     m.direction = after;
     const changed = before.direction !== after.direction;
-    if (changed && before.direction !== 'unknown' && after.direction !== 'unknown') {
+    const last = m.lastKnown;
+    if (after.direction !== 'unknown') m.lastKnown = after;
+    // It may have been unknown in between, and a new epoch under the old name means that it was another one meanwhile.
+    if (
+      last !== null &&
+      m.lastKnown !== null &&
+      `${last.direction} ${last.epoch}` !== `${m.lastKnown.direction} ${m.lastKnown.epoch}`
+    ) {
       const concerns = (c: Condition): boolean =>
         c.kind === 'signal' && c.migration === m.config.name && /^(active|standby)\./.test(c.signal);
       for (const group of this.groups) {
@@ -347,16 +369,23 @@ export class Engine {
     const apart = (this.clock.wallNow() - this.lastLook.wall) * 1000 - (monotonic - this.lastLook.monotonic);
     if (full || Math.abs(apart) > LARGEST_DIVERGENCE_US) {
       const look = lookAt(this.clock);
-      const { jump } = compareLooks(this.lastLook, look);
+      const { jump, monotonicUs, wallUs, uptimeUs } = compareLooks(this.lastLook, look);
       this.lastLook = look;
-      if (jump !== null) this.jump(jump, monotonic);
+      if (jump !== null) this.jump(jump, Math.max(wallUs, uptimeUs) - monotonicUs, monotonic);
     }
     return monotonic;
   }
 
-  private jump(what: string, now: Us): void {
+  private jump(what: string, lostUs: Us, now: Us): void {
     for (const link of this.links.values()) link.tracker.reset();
-    for (const group of this.groups) group.advance(now);
+    for (const m of this.migrations.values()) {
+      for (const side of ['source', 'target'] as const) m.answers[side] = { ...m.answers[side], at: -Infinity };
+    }
+    for (const group of this.groups) {
+      group.advance(now);
+      // At least an instant was not observed, even if the next observation comes at this very one.
+      group.gap(Math.max(1, lostUs));
+    }
     for (const key of this.board.keys()) {
       if (this.board.reading(key).freshUs === Infinity) continue;
       this.board.set(key, unknown(`${what}; nothing observed before counts`, now), now);
@@ -389,6 +418,9 @@ function readingOf(o: LinkReading | SideReading, freshUs: Us): Reading {
 function withinDirection(m: MigrationState, reading: Reading): Reading {
   if (reading.value === null) return reading;
   const directionUntil = Math.min(m.answers.source.at, m.answers.target.at) + SIDE_FRESH_US;
+  if (directionUntil < reading.observedAt) {
+    return unknown('the direction was not read from both sides lately', reading.observedAt);
+  }
   return { ...reading, freshUs: Math.min(reading.freshUs, directionUntil - reading.observedAt) };
 }
 
@@ -397,13 +429,12 @@ function sameGate(gate: GateConfig, before: Config, after: Config): boolean {
   const find = (config: Config): GateConfig | undefined =>
     gate.migration === null ? config.gates.get(gate.name) : config.migrations.get(gate.migration)?.gates.get(gate.name);
   if (JSON.stringify(find(before)) !== JSON.stringify(find(after))) return false;
-  return gate.require.every((c) => {
-    if (c.kind === 'gate') return true;
-    const basis = (config: Config): string => {
-      const m = config.migrations.get(c.migration);
-      const side = (name: string | undefined): unknown => config.databases.get(name ?? '');
-      return JSON.stringify([m?.links, side(m?.source), side(m?.target)]);
-    };
-    return basis(before) === basis(after);
-  });
+  return gate.require.every((c) => c.kind === 'gate' || basisOf(before, c.migration) === basisOf(after, c.migration));
+}
+
+/** All that decides what the signals of a migration are about. */
+function basisOf(config: Config, migration: string): string {
+  const m = config.migrations.get(migration);
+  const side = (name: string | undefined): unknown => config.databases.get(name ?? '');
+  return JSON.stringify([m?.links, side(m?.source), side(m?.target)]);
 }

@@ -43,10 +43,14 @@ export class HeartbeatLedger {
   readonly #links = new Map<LinkId, LinkState>();
   readonly #listeners = new Set<(link: LinkId) => void>();
 
-  /** `process` is unique to this process; the keys of all of its runs begin with it. */
+  /**
+   * `process` is unique to this ledger; the keys of all of its runs begin with it. `after` is what the first seq follows:
+   * a ledger that takes over from another one (collectors made anew by a reload) must go on above it.
+   */
   constructor(
     private readonly clock: Pick<Clock, 'monotonicNow'>,
     readonly process: string,
+    private readonly after = 0,
   ) {}
 
   /** A fresh key for a run of this process. */
@@ -175,7 +179,7 @@ export class HeartbeatLedger {
   #state(link: LinkId): LinkState {
     let state = this.#links.get(link);
     if (state === undefined) {
-      state = { issued: 0, seen: null, carrier: null, runs: 0, recent: new Map(), oldestUnseen: null };
+      state = { issued: this.after, seen: null, carrier: null, runs: 0, recent: new Map(), oldestUnseen: null };
       this.#links.set(link, state);
     }
     return state;

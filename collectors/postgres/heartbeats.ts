@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { US_PER_MS } from '../../daemon/core/clock.js';
 import type { Collector, CollectorContext, LinkPlan } from '../collector.js';
 import { HeartbeatLedger } from '../heartbeat/ledger.js';
 import type { HeartbeatWatcher } from '../heartbeat/watcher.js';
@@ -25,7 +26,9 @@ export function postgresHeartbeats(
   links: readonly LinkPlan[],
   context: CollectorContext,
 ): Heartbeats {
-  const ledger = new HeartbeatLedger(context.clock, randomBytes(6).toString('hex'));
+  // Milliseconds on the monotonic clock rise faster than any heartbeat's seq, so a later ledger is above an earlier one.
+  const after = Math.floor(context.clock.monotonicNow() / US_PER_MS);
+  const ledger = new HeartbeatLedger(context.clock, randomBytes(6).toString('hex'), after);
   const beating = links.filter((link) => link.config.via !== 'none');
   const targetOf = new Map(beating.map((link) => [link.id, link.to.name]));
   const watchers = new Map<string, HeartbeatWatcher>();

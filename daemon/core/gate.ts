@@ -169,7 +169,9 @@ export class GateGroup {
     const node = this.byId.get(gate);
     const found = node?.conditions.find((c) => c.condition.text === condition);
     if (node === undefined || found === undefined) return;
-    if (this.next - 1 - observedUntil > node.config.gapToleranceUs) return;
+    const gap = this.next - 1 - observedUntil;
+    // A negative gap means that the wall clock was set back meanwhile, so that nobody knows how long it was.
+    if (gap < 0 || gap > node.config.gapToleranceUs) return;
     found.hold = { trueFrom, unknownFrom: observedUntil + 1, lastFalse: null };
   }
 
@@ -186,11 +188,19 @@ export class GateGroup {
 
   /** Starts the hold of every condition that `concerns` again, because what it is about has changed (a new direction). */
   restart(concerns: (condition: Condition) => boolean): void {
+    for (const { conditions } of this.nodes) for (const c of conditions) if (concerns(c.condition)) startAgain(c);
+  }
+
+  /**
+   * Takes up that `lengthUs` went by unobserved just before the first instant that is not final, although the clock of
+   * the holds did not count it (a suspend): an unknown stretch of that length like any other.
+   */
+  gap(lengthUs: Us): void {
     for (const node of this.nodes) {
       for (const c of node.conditions) {
-        if (!concerns(c.condition)) continue;
-        c.hold = { ...EMPTY_HOLD, lastFalse: c.hold.lastFalse };
-        c.samples = [];
+        if (lengthUs > node.config.gapToleranceUs) startAgain(c);
+        else if (c.hold.trueFrom !== null)
+          c.hold = { ...c.hold, unknownFrom: (c.hold.unknownFrom ?? this.next) - lengthUs };
       }
     }
   }
@@ -366,6 +376,12 @@ export class GateGroup {
     }
     return reading.reason;
   }
+}
+
+/** Drops the past of a condition but for when it was last broken, which stays worth knowing. */
+function startAgain(c: ConditionNode): void {
+  c.hold = { ...EMPTY_HOLD, lastFalse: c.hold.lastFalse };
+  c.samples = [];
 }
 
 /** The part of spans that lies up to and including `t`. */

@@ -7,9 +7,6 @@ import { breakpoints, compare, growthFrom, pushSpan, staleFrom, type Span, type 
 import type { Comparator, WindowFunction } from './condition.js';
 import { valueAt, type Reading } from './signal.js';
 
-/** The longest window a function may have: an hour. */
-const MAX_WINDOW_US = 3_600_000_000;
-
 /** A stretch `[from, to)` in which one reading stood; the reading itself says when in it it was known. */
 export interface Sample {
   from: Us;

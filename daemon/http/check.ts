@@ -1,17 +1,21 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { DaemonPort, GateState, VerdictJson } from './port.js';
 import type { Access } from './route.js';
+import { VerdictWriter } from './verdict-text.js';
 
 /** What `check` and `wait` say by status, for clients that look no further; unknown is not closed. */
 const STATUS: Readonly<Record<GateState, number>> = { open: 200, closed: 409, unknown: 503 };
-const HEADERS = { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' } as const;
+const CONTENT_TYPE = 'application/json; charset=utf-8';
 const PATH = /^\/v1\/gates\/([a-z0-9-]+(?:\/[a-z0-9-]+)?)\/check$/;
 
 /** Answers with a verdict and its status; the last answer of a closing server ends the connection. */
-export function answerVerdict(response: ServerResponse, verdict: VerdictJson, last: boolean): void {
-  const body = JSON.stringify(verdict);
+export function answerVerdict(response: ServerResponse, verdict: VerdictJson, body: string, last: boolean): void {
   const bytes = Buffer.byteLength(body);
-  const headers: Record<string, string | number> = { ...HEADERS, 'content-length': bytes };
+  const headers: Record<string, string | number> = {
+    'content-type': CONTENT_TYPE,
+    'cache-control': 'no-store',
+    'content-length': bytes,
+  };
   if (verdict.opens_at !== null) {
     headers['retry-after'] = retryAfter((Date.parse(verdict.opens_at) - Date.parse(verdict.evaluated_at)) / 1_000);
   }
@@ -26,39 +30,38 @@ export function answerState(
   response: ServerResponse,
   found: { state: GateState; opensInSeconds: number | null },
 ): void {
-  const retry = found.opensInSeconds === null ? {} : { 'retry-after': retryAfter(found.opensInSeconds) };
-  response.writeHead(STATUS[found.state], { ...HEADERS, ...retry }).end();
+  const headers: Record<string, string> = { 'content-type': CONTENT_TYPE, 'cache-control': 'no-store' };
+  if (found.opensInSeconds !== null) headers['retry-after'] = retryAfter(found.opensInSeconds);
+  response.writeHead(STATUS[found.state], headers).end();
 }
 
 /**
  * Answers an ordinary `check` before fastify sees it, because checks are asked in tight loops and routing and hooks cost
  * as much again as everything else. Whatever is not ordinary (a body, a query, a stranger, an unknown gate) is left to
- * the route, which decides by the same guard and answers by the same functions. True when it answered.
+ * the route, which decides by the same guard and answers by the same functions. The function returned answers or says false.
  */
-export function answerCheck(
-  port: DaemonPort,
-  request: IncomingMessage,
-  response: ServerResponse,
-  admit: (request: IncomingMessage, access: Access) => unknown,
-): boolean {
-  const { method, url = '' } = request;
-  if (method !== 'GET' && method !== 'HEAD') return false;
-  const id = PATH.exec(url)?.[1];
-  if (id === undefined) return false;
-  try {
-    admit(request, 'reader');
-    if (method === 'HEAD') {
-      const found = port.gateState(id);
-      if (found !== undefined) answerState(response, found);
-      return found !== undefined;
+export function createQuickCheck(port: DaemonPort, admit: (request: IncomingMessage, access: Access) => unknown) {
+  const writer = new VerdictWriter();
+  return (request: IncomingMessage, response: ServerResponse): boolean => {
+    const { method, url = '' } = request;
+    if (method !== 'GET' && method !== 'HEAD') return false;
+    const id = PATH.exec(url)?.[1];
+    if (id === undefined) return false;
+    try {
+      admit(request, 'reader');
+      if (method === 'HEAD') {
+        const found = port.gateState(id);
+        if (found !== undefined) answerState(response, found);
+        return found !== undefined;
+      }
+      const verdict = port.verdict(id);
+      if (verdict !== undefined) answerVerdict(response, verdict, writer.write(verdict), false);
+      return verdict !== undefined;
+    } catch {
+      // The route asks again and says what is wrong.
+      return false;
     }
-    const verdict = port.verdict(id);
-    if (verdict !== undefined) answerVerdict(response, verdict, false);
-    return verdict !== undefined;
-  } catch {
-    // The route asks again and says what is wrong.
-    return false;
-  }
+  };
 }
 
 function retryAfter(seconds: number): string {

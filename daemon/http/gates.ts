@@ -87,7 +87,7 @@ export function gateRoutes({ port, closing }: HttpContext): Route[] {
         const verdict = port.verdict(id);
         if (verdict === undefined) throw notFound('gate', id);
         reply.hijack();
-        answerVerdict(reply.raw, verdict, closing.aborted);
+        answerVerdict(reply.raw, verdict, JSON.stringify(verdict), closing.aborted);
       },
     });
   }

@@ -10,7 +10,7 @@ import { messageOf, UsageError } from '../core/errors.js';
 import { StoreError } from '../store/store.js';
 import { attestationRoutes } from './attestations.js';
 import { createGatekeeper } from './auth.js';
-import { answerCheck } from './check.js';
+import { createQuickCheck } from './check.js';
 import { EventStreams } from './events.js';
 import { gateRoutes } from './gates.js';
 import { healthRoutes } from './health.js';
@@ -85,11 +85,13 @@ export async function createServer(port: DaemonPort, options: ServerOptions): Pr
     return gatekeeper.admit(request, access);
   };
 
+  const quickCheck = createQuickCheck(port, guard);
+
   const sockets = new Set<Socket>();
   let server = null as http.Server | null;
   const app = buildApp(routes, guard, log, (handler) => {
     server = createListener(config, (request, response) => {
-      if (!answerCheck(port, request, response, guard)) handler(request, response);
+      if (!quickCheck(request, response)) handler(request, response);
     });
     return server;
   });

@@ -44,7 +44,8 @@ export class Waiters {
         const verdict = await this.#wait(id, timeoutMs ?? LIMITS.waitDefaultMs, reply);
         // Unless the client has gone, and there is nobody to answer.
         reply.hijack();
-        if (!reply.raw.destroyed) answerVerdict(reply.raw, verdict, this.#context.closing.aborted);
+        if (reply.raw.destroyed) return;
+        answerVerdict(reply.raw, verdict, JSON.stringify(verdict), this.#context.closing.aborted);
       },
     }));
   }

@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chownSync, cpSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { chownSync, cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { chown, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
-import { runFolder, serverUser } from './run-folder.js';
+import { dirname, join } from 'node:path';
+import { isReachable, runFolder, serverUser } from './run-folder.js';
 
 const require = createRequire(import.meta.url);
 
@@ -56,13 +56,6 @@ export function binaries(major: number): Binaries {
     native = copy;
   }
   return { initdb: join(native, 'bin', 'initdb'), postgres: join(native, 'bin', 'postgres') };
-}
-
-function isReachable(path: string): boolean {
-  for (let folder = resolve(path); ; folder = dirname(folder)) {
-    if ((statSync(folder).mode & 0o001) === 0) return false;
-    if (folder === dirname(folder)) return true;
-  }
 }
 
 /** Environment of the programs: as little of ours as possible, so that PGPORT and its like do not leak in. */

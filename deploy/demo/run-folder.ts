@@ -1,9 +1,9 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** The folder under the system's temporary folder that holds all that this process starts, and the servers to be killed with it. */
@@ -50,6 +50,12 @@ export function runFolder(): RunFolder {
 }
 
 function createRunFolder(): RunFolder {
+  const user = serverUser();
+  if (user !== null && !isReachable(tmpdir())) {
+    throw new Error(
+      `servers run as user ${user.uid} because we are root, and that user cannot enter ${tmpdir()}: set TMPDIR to a folder that everybody can enter`,
+    );
+  }
   const path = mkdtempSync(join(tmpdir(), 'lockgate-'));
   chmodSync(path, 0o755); // mkdtemp makes it private, but servers run as another user when we are root
   mkdirSync(join(path, 'pids'));
@@ -122,6 +128,14 @@ function findServerUser(): ServerUser | null {
   throw new Error(
     'PostgreSQL refuses to run as root, and there is neither a user "postgres" nor "nobody" to run it as',
   );
+}
+
+/** Tells whether every user can enter a folder. */
+export function isReachable(path: string): boolean {
+  for (let folder = resolve(path); ; folder = dirname(folder)) {
+    if ((statSync(folder).mode & 0o001) === 0) return false;
+    if (folder === dirname(folder)) return true;
+  }
 }
 
 /** Tells whether a process still runs; one that has ended but was not yet waited for by its parent does not. */

@@ -249,7 +249,7 @@ describe('attestations', () => {
   });
 
   it.each([
-    ['nothing', '', 400, 'bad_request'],
+    ['nothing', '', 400, 'malformed_json'],
     ['no object', '[]', 400, 'invalid_body'],
     ['null', 'null', 400, 'invalid_body'],
     ['not JSON', '{"by":', 400, 'malformed_json'],

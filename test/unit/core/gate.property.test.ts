@@ -332,7 +332,7 @@ describe('a gate says the same as the reference at every question and every tran
   };
 
   it('over readings that are known, unknown, growing, bounds, late and stale', () => {
-    const counts = run(history(0), 400);
+    const counts = run(history(0), 1200);
     // Histories that never reached these states would prove nothing about them.
     for (const what of ['opened', 'from-open-to-closed', 'from-open-to-unknown', 'reopened-after-hold'])
       expect({ what, enough: counts[what]! >= 100 }).toEqual({ what, enough: true });
@@ -343,7 +343,7 @@ describe('a gate says the same as the reference at every question and every tran
   }, 30_000);
 
   it('while the journal refuses openings, directions change and configurations are reloaded', () => {
-    const counts = run(history(4), 300);
+    const counts = run(history(4), 800);
     for (const what of ['withheld', 'opened', 'from-open-to-closed'])
       expect({ what, enough: counts[what]! >= 50 }).toEqual({ what, enough: true });
   }, 30_000);

@@ -102,7 +102,7 @@ function trueAge(r: Replication, t: Tick, flows: (flow: number) => boolean): Tic
 describe('lag', () => {
   it('says what the list of all events says, at every instant', () => {
     const counts: Record<string, number> = {};
-    check(troubles({}), 250, (knobs) => {
+    check(troubles({}), 120, (knobs) => {
       ask(simulate(knobs), ({ t, core, ...q }) => {
         const reference = q.reference();
         for (const [name, said, right] of [
