@@ -33,6 +33,8 @@ export interface CollectorContext {
   log: Log;
   /** The daemon's id: the `daemon` column of its heartbeat rows. */
   daemonId: string;
+  /** Whether a database carries no production writes now in any migration; false too while the direction is unknown. */
+  isPassive?: (database: string) => boolean;
 }
 
 /** One statement that setup would run, with why it is needed. */

@@ -12,15 +12,15 @@ import { US_PER_MS, type Clock } from './core/clock.js';
 import type { Config } from './core/config.js';
 import { messageOf, UsageError } from './core/errors.js';
 import type { Transition } from './core/gate.js';
-import { known, type Reading } from './core/signal.js';
 import { Engine } from './engine.js';
 import { EventStream } from './events.js';
+import { Keeper, keptMemories } from './keeper.js';
 import { createServer } from './http/server.js';
 import type { SignalJson } from './http/port.js';
 import { createMetrics } from './publish/prometheus.js';
 import { Recorder } from './recorder.js';
 import { verdictJson } from './render.js';
-import type { Attestation, JournalDraft } from './store/store.js';
+import type { JournalDraft } from './store/store.js';
 import { openStore } from './store/sqlite.js';
 import { View } from './view.js';
 
@@ -34,6 +34,12 @@ const TICKS_PER_SAVE = 10 * TICKS_PER_SECOND;
 const CLOSE_DEADLINE_MS = 3_000;
 /** When old journal entries are deleted: at night, daily, and not at the full hour. */
 const PRUNE_SCHEDULE = '17 3 * * *';
+
+/** Attestations that clear what is latched. */
+const CONTINUITY_ACCEPTED = 'continuity-accepted';
+const STRAYS_RECONCILED = 'stray-writes-reconciled';
+/** A prune stops after so many rows, so as not to block; it goes on as long as it finds as many. */
+const PRUNE_MOST = 20_000;
 
 /** What the process gives to the daemon. */
 export interface AppOptions {
@@ -176,66 +182,51 @@ class Daemon implements RunningDaemon {
     const note = (kind: string, migration: string | null, data: Record<string, unknown>): void =>
       recorder.note({ at: clock.wallNow(), kind, migration, gate: null, actor: 'lockgate', by: null, data });
 
-    const engine = new Engine(this.config, clock, {
-      record: (transition) => this.record(transition, recorder, events, () => view.wake(transition.gate)),
-      delay: (link, delayUs) => {
-        const [migration = '', name = ''] = link.split('/');
-        metrics.observeDelay(migration, name, delayUs / 1e6);
+    const engine = new Engine(
+      this.config,
+      clock,
+      {
+        record: (transition) => this.record(transition, recorder, events, () => view.wake(transition.gate)),
+        delay: (link, delayUs) => {
+          const [migration = '', name = ''] = link.split('/');
+          metrics.observeDelay(migration, name, delayUs / 1e6);
+        },
+        direction: (migration, after, before) => {
+          events.publish('direction', { migration, ...after });
+          note('direction', migration, { from: before.direction, ...after });
+          log.warn({ migration, ...after }, `direction of ${migration}: ${before.direction} -> ${after.direction}`);
+        },
+        jumped: (what) => {
+          log.warn({}, `${what}: nothing observed before counts`);
+          note('clock-jump', null, { what });
+          keeper.readAttestations(this.config.migrations.keys());
+        },
+        broke: (link, { what }) => {
+          const migration = link.slice(0, link.indexOf('/'));
+          note('continuity-broken', migration, { link, what });
+          log.error({ link }, `the chain of ${link} is broken: ${what}`);
+          keeper.save();
+        },
+        stray: (migration, side, latched) => {
+          note('stray-write', migration, {
+            side,
+            count: latched.count,
+            first_at: latched.firstAt === null ? null : new Date(latched.firstAt).toISOString(),
+            first_position: latched.firstPosition,
+          });
+          log.error({ migration, side, position: latched.firstPosition }, `stray write on the ${side} of ${migration}`);
+          keeper.save();
+        },
       },
-      direction: (migration, after, before) => {
-        events.publish('direction', { migration, ...after });
-        note('direction', migration, { from: before.direction, ...after });
-        log.warn({ migration, ...after }, `direction of ${migration}: ${before.direction} -> ${after.direction}`);
-      },
-      jumped: (what) => {
-        log.warn({}, `${what}: nothing observed before counts`);
-        note('clock-jump', null, { what });
-        readAttestations();
-      },
-    });
-    const attestReading = (a: Attestation): Reading => {
-      const now = clock.monotonicNow();
-      const ageUs = Math.max(0, (clock.wallNow() - a.at) * US_PER_MS);
-      const reason = `attested by ${a.by} at ${new Date(a.at).toISOString()}${a.note === '' ? '' : `: ${a.note}`}`;
-      return { ...known(0, now, Infinity, reason), growsFrom: Math.round(now - ageUs) };
-    };
-    const readAttestations = (): void => {
-      for (const migration of this.config.migrations.keys()) {
-        for (const a of store.attestations(migration))
-          engine.setReading(migration, `attest.${a.name}.age`, attestReading(a));
-      }
-    };
-    readAttestations();
-    engine.restoreHolds(
-      store.loadHolds().map((h) => {
-        const then = (wall: number): number => Math.round(clock.monotonicNow() - (clock.wallNow() - wall) * US_PER_MS);
-        return {
-          gate: h.gate,
-          condition: h.condition,
-          trueFrom: then(h.heldSince),
-          observedUntil: then(h.observedUntil),
-        };
-      }),
+      keptMemories(store),
     );
-    const saveHolds = (): void => {
-      const wall = (at: number): number => clock.wallNow() - (clock.monotonicNow() - at) / US_PER_MS;
-      const holds = engine.longHolds().map((h) => ({
-        gate: h.gate,
-        condition: h.condition,
-        heldSince: wall(h.trueFrom),
-        observedUntil: wall(h.observedUntil),
-      }));
-      try {
-        store.saveHolds(holds);
-      } catch (error) {
-        log.error({}, `long holds could not be kept: ${messageOf(error)}`);
-      }
-    };
-    this.closers.push(saveHolds);
+    const keeper = new Keeper(store, engine, clock, log);
+    keeper.restore(this.config.migrations.keys());
+    this.closers.push(() => keeper.save());
 
     const collecting = new Collecting(
       this.options.engines,
-      contextOf(this.options, this.config),
+      { ...contextOf(this.options, this.config), isPassive: (database) => engine.isPassive(database) },
       (o) => engine.observe(o),
       (error) => this.crash(error),
     );
@@ -251,7 +242,10 @@ class Daemon implements RunningDaemon {
       attest: (a) => {
         const id = store.attest(a);
         events.publish('journal', { id, kind: 'attestation', ...a, at: new Date(a.at).toISOString() });
-        engine.setReading(a.migration, `attest.${a.name}.age`, attestReading(a));
+        keeper.attested(a);
+        if (a.name === CONTINUITY_ACCEPTED) engine.acceptBreaks(a.migration);
+        if (a.name === STRAYS_RECONCILED) engine.reconcileStrays(a.migration);
+        keeper.save();
       },
     });
     const metrics = createMetrics(view, { nodeVersion: this.options.nodeVersion, http: () => server.stats() });
@@ -267,12 +261,12 @@ class Daemon implements RunningDaemon {
     this.reloaders.push(
       (config) => server.reload(config.daemon),
       (config) => engine.reload(config),
-      readAttestations,
+      () => keeper.readAttestations(this.config.migrations.keys()),
       (config) => collecting.apply(config),
     );
 
     const ticking = new AbortController();
-    const ticks = this.tick(ticking.signal, engine, view, recorder, events, saveHolds).catch((error: unknown) =>
+    const ticks = this.tick(ticking.signal, engine, view, recorder, events, keeper).catch((error: unknown) =>
       this.crash(error),
     );
     this.closers.push(async () => {
@@ -281,7 +275,9 @@ class Daemon implements RunningDaemon {
     });
     const prune = (): void => {
       try {
-        store.prune(clock.wallNow() - this.config.store.retainUs / US_PER_MS);
+        const before = clock.wallNow() - this.config.store.retainUs / US_PER_MS;
+        // The rest after a yield to whoever asks for a gate meanwhile.
+        if (store.prune(before) >= PRUNE_MOST) void clock.sleep(TICK_MS).then(prune);
       } catch (error) {
         log.error({}, `the journal could not be pruned: ${messageOf(error)}`);
       }
@@ -372,7 +368,7 @@ class Daemon implements RunningDaemon {
     view: View,
     recorder: Recorder,
     events: EventStream,
-    saveHolds: () => void,
+    keeper: Keeper,
   ): Promise<void> {
     const shown = new Map<string, string>();
     for (let n = 1; !signal.aborted; n += 1) {
@@ -384,7 +380,7 @@ class Daemon implements RunningDaemon {
         recorder.retry();
         if (events.watched) publishSignals(view, events, shown);
       }
-      if (n % TICKS_PER_SAVE === 0) saveHolds();
+      if (n % TICKS_PER_SAVE === 0) keeper.save();
     }
   }
 }

@@ -4,18 +4,33 @@
  * goes stale) known promptly. It does no I/O: what it has to say goes through `EngineOutput`.
  */
 import { Board } from './board.js';
+import { Chains, type ChainMemories } from './chains.js';
 import { isMeasured } from './config/available.js';
-import type { Clock, Us } from './core/clock.js';
+import { US_PER_S, type Clock, type Us } from './core/clock.js';
 import type { Condition } from './core/condition.js';
 import type { Config, GateConfig, LinkConfig, MigrationConfig } from './core/config.js';
+import type { Break } from './core/continuity.js';
 import { resolveDirection, type Direction, type DirectionAnswer } from './core/direction.js';
 import { GateGroup, groupGates, type Transition, type Verdict } from './core/gate.js';
 import { lagFreshness, LagTracker, type LagObservation } from './core/lag.js';
-import type { DirectionRows, LinkReading, Observation, SideReading } from './core/observation.js';
+import type {
+  ChainFault,
+  ChainSeen,
+  DirectionRows,
+  LinkReading,
+  LocalWatch,
+  LocalWrites,
+  MigrationReading,
+  Observation,
+  SideReading,
+} from './core/observation.js';
+import type { StrayMemory } from './core/stray.js';
+import { passiveSide, Strays, type StrayMemories } from './strays.js';
 import { compareLooks, LARGEST_DIVERGENCE_US, lookAt, type ClockLook } from './lifecycle/guard.js';
 import {
   known,
   linkId,
+  MIGRATION_SIGNALS,
   signalNames,
   unknown,
   type LinkId,
@@ -40,6 +55,10 @@ export interface EngineOutput {
   direction(migration: string, direction: Direction, before: Direction): void;
   /** The clocks jumped (`what` says how) and everything observed before was dropped. */
   jumped(what: string): void;
+  /** The chain of a link broke. */
+  broke?(link: LinkId, news: Break): void;
+  /** The first stray write of a side was latched. */
+  stray?(migration: string, side: SideName, latched: StrayMemory): void;
 }
 
 interface LinkState {
@@ -65,6 +84,12 @@ export interface LongHold {
   observedUntil: Us;
 }
 
+/** What the engine remembers across restarts; plain JSON. */
+export interface EngineMemories {
+  chains: ChainMemories;
+  strays: StrayMemories;
+}
+
 /** The judgement of the daemon. */
 export class Engine {
   readonly board: Board;
@@ -80,12 +105,20 @@ export class Engine {
   private lastLook: ClockLook;
   private evaluatedAt: Us;
 
+  private readonly chains: Chains;
+  private readonly strays: Strays;
+  private shownAt: Us;
+
   constructor(
     config: Config,
     private readonly clock: Clock,
     private readonly output: EngineOutput,
+    kept: EngineMemories = { chains: {}, strays: {} },
   ) {
     const now = clock.monotonicNow();
+    this.chains = new Chains(kept.chains);
+    this.strays = new Strays(kept.strays);
+    this.shownAt = now;
     this.board = new Board(now);
     this.config = config;
     this.lastLook = lookAt(clock);
@@ -123,6 +156,17 @@ export class Engine {
       case 'direction-rows':
         this.observeDirection(o, now);
         return;
+      case 'migration-reading':
+        this.set(o.migration, new Map([[o.signal, readingOf(o, o.freshUs)]]), now);
+        return;
+      case 'chain-seen':
+      case 'chain-fault':
+        this.observeChain(o, now);
+        return;
+      case 'local-watch':
+      case 'local-writes':
+        this.observeLocal(o, now);
+        return;
       default:
         this.observeLag(o, now);
     }
@@ -133,9 +177,53 @@ export class Engine {
     this.set(migration, new Map([[signal, reading]]), this.now());
   }
 
+  /** What is worth keeping across a restart besides holds. */
+  get memories(): EngineMemories {
+    return { chains: this.chains.kept, strays: this.strays.kept };
+  }
+
+  /** Someone has accepted the breaks of a migration's chains that happened before now. */
+  acceptBreaks(migration: string): void {
+    const now = this.now();
+    const wall = this.clock.wallNow();
+    for (const link of this.links.values()) {
+      if (link.migration !== migration || !this.chains.clear(link.id, wall, wall)) continue;
+      const reading = unknown('accepted just now; the chain is looked at again', now);
+      this.set(migration, new Map([[`${link.config.name}.continuity`, reading]]), now);
+    }
+  }
+
+  /** Someone has reconciled the stray writes of a migration that happened before now. */
+  reconcileStrays(migration: string): void {
+    const m = this.migrations.get(migration);
+    if (m === undefined) return;
+    this.strays.clear(migration, this.clock.wallNow());
+    this.showLocal(m, this.now());
+  }
+
+  /** What is latched of a side's stray writes. */
+  strayWrites(migration: string, side: SideName): StrayMemory {
+    return this.strays.shown(migration, side);
+  }
+
+  /** Whether a database carries no production writes now in any migration. */
+  isPassive(database: string): boolean {
+    const sides = [...this.migrations.values()].flatMap((m) =>
+      (['source', 'target'] as const)
+        .filter((side) => m.config[side] === database)
+        .map((side) => passiveSide(m.direction) === side),
+    );
+    return sides.length > 0 && sides.every((passive) => passive);
+  }
+
   /** Makes known what changed by the mere passing of time; called a few times a second. */
   tick(): void {
     const now = this.now(true);
+    if (now - this.shownAt >= US_PER_S) {
+      // Rates decline and ages grow although nothing is observed.
+      this.shownAt = now;
+      for (const m of this.migrations.values()) this.showLocal(m, now);
+    }
     for (const group of this.groups) {
       group.advance(now);
       group.look(now);
@@ -224,7 +312,7 @@ export class Engine {
         const users = this.users.get(key) ?? [];
         if (group !== undefined && !users.includes(group)) users.push(group);
         this.users.set(key, users);
-        if (/^(active|standby)\./.test(c.signal)) {
+        if (isAlias(c.signal)) {
           const names = this.aliases.get(c.migration) ?? new Set();
           this.aliases.set(c.migration, names.add(c.signal));
         }
@@ -251,7 +339,7 @@ export class Engine {
   }
 
   private observeSide(o: SideReading, now: Us): void {
-    const reading = readingOf(o, SIDE_FRESH_US);
+    const reading = readingOf(o, Math.max(SIDE_FRESH_US, o.freshUs ?? 0));
     for (const { config: m } of this.migrations.values()) {
       const readings = new Map<string, Reading>();
       if (m.source === o.database) readings.set(`source.${o.signal}`, reading);
@@ -277,8 +365,55 @@ export class Engine {
   private observeLink(o: LinkReading, now: Us): void {
     const link = this.links.get(o.link);
     if (link === undefined) return;
-    const reading = readingOf(o, link.config.freshnessUs);
+    const reading = readingOf(o, Math.max(link.config.freshnessUs, o.freshUs ?? 0));
     this.set(link.migration, new Map([[`${link.config.name}.${o.signal}`, reading]]), now);
+  }
+
+  private observeChain(o: ChainSeen | ChainFault, now: Us): void {
+    const link = this.links.get(o.link);
+    if (link === undefined) return;
+    let reading: Reading;
+    if (o.kind === 'chain-fault') {
+      reading = this.chains.unseen(o.link, o.reason, o.at);
+    } else {
+      const seen = this.chains.see(o.link, o.facts, o.at, o.freshUs, this.clock.wallNow());
+      reading = seen.reading;
+      for (const news of seen.news) this.output.broke?.(o.link, news);
+    }
+    this.set(link.migration, new Map([[`${link.config.name}.continuity`, reading]]), now);
+  }
+
+  private observeLocal(o: LocalWatch | LocalWrites, now: Us): void {
+    const wall = this.clock.wallNow();
+    for (const m of this.migrations.values()) {
+      const { name } = m.config;
+      for (const side of ['source', 'target'] as const) {
+        if (m.config[side] !== o.database) continue;
+        const tracker = this.strays.of(name, side);
+        if (o.kind === 'local-writes') {
+          const before = tracker.kept.count;
+          const stray = this.strays.wrote(name, side, m.direction, o.writes, o.at, wall);
+          if (stray && before === 0) this.output.stray?.(name, side, tracker.kept);
+        } else if (o.watching) {
+          tracker.watching(o.at, wall, o.emptyGap);
+        } else {
+          // While nobody knows the direction the side may be the passive one, so the gap counts.
+          const passive = passiveSide(m.direction);
+          tracker.unwatched(wall, o.reason ?? 'its local writes are not watched', passive === null || passive === side);
+        }
+        this.showLocal(m, now);
+      }
+    }
+  }
+
+  private showLocal(m: MigrationState, now: Us): void {
+    const readings = new Map<string, Reading>();
+    for (const side of ['source', 'target'] as const) {
+      const { writes, age } = this.strays.of(m.config.name, side).local(now);
+      readings.set(`${side}.local_writes`, writes).set(`${side}.last_local_write_age`, age);
+    }
+    readings.set('standby.stray_writes', this.strays.reading(m.config.name, m.direction, now));
+    this.set(m.config.name, readings, now);
   }
 
   private observeLag(o: LagObservation, now: Us): void {
@@ -326,8 +461,7 @@ export class Engine {
   private resolve(migration: string, signal: string): Reading {
     const m = this.migrations.get(migration);
     const [head = '', ...rest] = signal.split('.');
-    if (m === undefined || (head !== 'active' && head !== 'standby'))
-      return this.board.reading(`${migration}.${signal}`);
+    if (m === undefined || !isAlias(signal)) return this.board.reading(`${migration}.${signal}`);
     const now = this.clock.monotonicNow();
     if (m.direction.direction === 'unknown') return unknown(`the direction is unknown: ${m.direction.reason}`, now);
     const other: LinkName = m.direction.direction === 'forward' ? 'reverse' : 'forward';
@@ -395,6 +529,11 @@ export class Engine {
   }
 }
 
+/** Whether a signal stands for that of one of the links, by the present direction. */
+export function isAlias(signal: string): boolean {
+  return /^(active|standby)\./.test(signal) && !Object.hasOwn(MIGRATION_SIGNALS, signal);
+}
+
 /** The names that a migration's signals depend on. */
 export function contextOf(m: MigrationConfig): SignalContext {
   return { links: m.links.reverse === undefined ? ['forward'] : ['forward', 'reverse'], traffic: {}, dns: [] };
@@ -408,10 +547,10 @@ function newTracker(link: LinkConfig): LagTracker {
   });
 }
 
-function readingOf(o: LinkReading | SideReading, freshUs: Us): Reading {
+function readingOf(o: LinkReading | SideReading | MigrationReading, freshUs: Us): Reading {
   if (o.value === null) return unknown(o.reason ?? 'the collector gave no reason', o.at);
   const reading = known(o.value, o.at, freshUs, o.reason);
-  return o.kind === 'link-reading' && o.bound !== undefined ? { ...reading, bound: o.bound } : reading;
+  return o.kind !== 'side-reading' && o.bound !== undefined ? { ...reading, bound: o.bound } : reading;
 }
 
 /** A reading seen through the direction is usable only as long as the direction itself is fresh. */

@@ -11,7 +11,7 @@ import {
   type SideName,
   type SignalContext,
 } from './core/signal.js';
-import { contextOf, type Engine } from './engine.js';
+import { contextOf, isAlias, type Engine } from './engine.js';
 import type { EventStream } from './events.js';
 import type {
   CollectorStatus,
@@ -25,6 +25,7 @@ import type {
   VerdictJson,
 } from './http/port.js';
 import { signalJson, verdictJson, type Instant } from './render.js';
+import { passiveSide } from './strays.js';
 import type { Attestation, JournalEntry, Store } from './store/store.js';
 
 /** What the view is made of. */
@@ -205,7 +206,7 @@ export class View implements DaemonPort {
   private boardName(migration: string, signal: string): string {
     const [head = '', ...rest] = signal.split('.');
     const direction = this.parts.engine.direction(migration).direction;
-    if ((head !== 'active' && head !== 'standby') || direction === 'unknown') return signal;
+    if (!isAlias(signal) || direction === 'unknown') return signal;
     const link = (head === 'active') === (direction === 'forward') ? 'forward' : 'reverse';
     return `${link}.${rest.join('.')}`;
   }
@@ -219,7 +220,20 @@ export class View implements DaemonPort {
       database: m[side],
       reachable: flag('reachable'),
       writable: flag('writable'),
-      stray_writes: { count: null, first_at: null, first_position: null },
+      stray_writes: this.strayWrites(m.name, side, now),
+    };
+  }
+
+  private strayWrites(migration: string, side: SideName, now: Instant): SideJson['stray_writes'] {
+    const latched = this.parts.engine.strayWrites(migration, side);
+    const passive = passiveSide(this.parts.engine.direction(migration)) === side;
+    const reading = this.parts.engine.reading(migration, 'standby.stray_writes');
+    // No count is shown where a write may have gone unseen; what is latched is shown whatever the direction is now.
+    const exact = latched.count > 0 || (passive && stateAt(reading, now.monotonic) === 'ok');
+    return {
+      count: exact ? latched.count : null,
+      first_at: latched.firstAt === null ? null : new Date(latched.firstAt).toISOString(),
+      first_position: latched.firstPosition,
     };
   }
 }

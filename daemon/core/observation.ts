@@ -1,7 +1,9 @@
 import type { Us } from './clock.js';
+import type { ChainFacts } from './continuity.js';
 import type { DirectionRow } from './direction.js';
 import type { Position } from './position.js';
-import type { LinkId, LinkSignal, SideSignal } from './signal.js';
+import type { LinkId, LinkSignal, MigrationSignal, SideSignal } from './signal.js';
+import type { LocalWrite } from './stray.js';
 
 /**
  * What collectors report. Every observation carries the instants at which it was made, read from the injected clock by
@@ -19,7 +21,12 @@ export type Observation =
   | AppliedFault
   | LinkReading
   | SideReading
-  | DirectionRows;
+  | MigrationReading
+  | DirectionRows
+  | ChainSeen
+  | ChainFault
+  | LocalWatch
+  | LocalWrites;
 
 /** A heartbeat is about to be written; `seq` rises by one for each heartbeat of this daemon process and link, over all its runs. */
 export interface HeartbeatSent {
@@ -101,6 +108,8 @@ export interface Applied {
   link: LinkId;
   flow: string;
   position: Position;
+  /** The source's position, read in the same look; the distance between both is the backlog. */
+  head?: Position;
   askedAt: Us;
   at: Us;
 }
@@ -123,6 +132,8 @@ export interface LinkReading {
   reason: string | null;
   bound?: 'at-least';
   at: Us;
+  /** Usable for so long when the collector looks less often than the link's own freshness asks. */
+  freshUs?: Us;
 }
 
 /** The same for a database, which may be a side of several migrations. */
@@ -133,6 +144,19 @@ export interface SideReading {
   value: number | null;
   reason: string | null;
   at: Us;
+  freshUs?: Us;
+}
+
+/** The same for a migration as a whole. */
+export interface MigrationReading {
+  kind: 'migration-reading';
+  migration: string;
+  signal: MigrationSignal;
+  value: number | null;
+  reason: string | null;
+  bound?: 'at-least';
+  at: Us;
+  freshUs: Us;
 }
 
 /** What `lockgate.direction` says on a database; `rows` null with a reason when it could not be read. */
@@ -141,5 +165,44 @@ export interface DirectionRows {
   database: string;
   rows: readonly DirectionRow[] | null;
   reason: string | null;
+  at: Us;
+}
+
+/** A look at everything that a link's chain of changes hangs on. */
+export interface ChainSeen {
+  kind: 'chain-seen';
+  link: LinkId;
+  facts: ChainFacts;
+  at: Us;
+  freshUs: Us;
+}
+
+/** The chain cannot be looked at. */
+export interface ChainFault {
+  kind: 'chain-fault';
+  link: LinkId;
+  reason: string;
+  at: Us;
+}
+
+/**
+ * Whether the local writes of a database are being watched now. `emptyGap`: the server's own evidence shows that nothing
+ * was written locally since it was last watched.
+ */
+export interface LocalWatch {
+  kind: 'local-watch';
+  database: string;
+  watching: boolean;
+  emptyGap: boolean;
+  /** Why it is not watched; null while it is. */
+  reason: string | null;
+  at: Us;
+}
+
+/** Local writes that were seen on a database, oldest first; never empty. */
+export interface LocalWrites {
+  kind: 'local-writes';
+  database: string;
+  writes: readonly LocalWrite[];
   at: Us;
 }

@@ -31,3 +31,12 @@ export function parseLsn(text: string): bigint {
   if (m === null) throw new RangeError(`not an LSN: ${text}`);
   return (BigInt(`0x${m[1] ?? '0'}`) << 32n) | BigInt(`0x${m[2] ?? '0'}`);
 }
+
+/** Parses what `formatPosition` printed; null when it is no position. */
+export function parsePosition(text: string): Position | null {
+  try {
+    return { kind: 'lsn', lsn: parseLsn(text) };
+  } catch {
+    return null;
+  }
+}

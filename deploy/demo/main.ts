@@ -3,6 +3,7 @@
 import { createServer } from 'node:net';
 import { messageOf } from '../../daemon/core/errors.js';
 import { DEFAULT_PORT, HELP, parseArguments, type DemoOptions } from './arguments.js';
+import { onNpmGone } from './orphan.js';
 import { majors } from './postgres-server.js';
 import { freePort } from './run-folder.js';
 import { Screen } from './screen.js';
@@ -86,6 +87,7 @@ async function main(args: readonly string[]): Promise<number> {
     return 2;
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupt(signal));
+  onNpmGone(process.env, () => interrupt('SIGTERM'));
   return run(options, port);
 }
 

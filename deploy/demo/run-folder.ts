@@ -181,6 +181,16 @@ export function sendSignal(pid: number, signal: NodeJS.Signals): boolean {
   }
 }
 
+/** Returns the id of a process's parent; undefined when there is no such process. */
+export function parentOf(pid: number): number | undefined {
+  if (process.platform === 'linux') return procStat(pid)?.parent;
+  try {
+    return Number(execFileSync('ps', ['-o', 'ppid=', '-p', String(pid)], { encoding: 'utf8' }));
+  } catch {
+    return undefined;
+  }
+}
+
 function processState(pid: number): string | undefined {
   if (process.platform === 'linux') return procStat(pid)?.state;
   return execFileSync('ps', ['-o', 'state=', '-p', String(pid)], { encoding: 'utf8' }).trim()[0];

@@ -1,0 +1,58 @@
+/** The measurements there are, in the order in which they run. */
+export const SECTIONS = ['core', 'check', 'lag', 'gate'] as const;
+
+export type SectionName = (typeof SECTIONS)[number];
+
+/** What the benchmark was asked to do. */
+export interface BenchOptions {
+  readonly only: ReadonlySet<SectionName>;
+  /** Shorter and fewer measurements: to see that everything runs, not to quote. */
+  readonly quick: boolean;
+  /** One JSON document on standard output in place of the tables. */
+  readonly json: boolean;
+}
+
+/** What `--help` prints. */
+export const HELP = `Usage: npm run bench -- [options]
+
+Measures lockgate on this machine, with real PostgreSQL servers and the real daemon. About five minutes, a little over
+one with --quick. Progress goes to standard error, results to standard output.
+
+  lag     how far the lag that is shown lies from the true one, for each way to watch, at rest and under load
+  gate    from a fault to the first check that is not 200
+  check   requests a second that check answers, beside a bare node:http server with the same answer
+  core    observations a second with 200 links and 300 gates, and what a verdict costs
+
+Options:
+  --only LIST  of ${SECTIONS.join(',')}
+  --quick      shorter and fewer measurements
+  --json       one JSON document in place of the tables
+  -h, --help   show this help
+
+Exit codes: 0 measured (however slow the machine is), 1 some lag was below the truth or a measurement could not be made,
+2 wrong usage.
+`;
+
+/** Parses the command line; a text is what is wrong with it. */
+export function parseArguments(args: readonly string[]): BenchOptions | 'help' | { readonly problem: string } {
+  let only = new Set<SectionName>(SECTIONS);
+  let quick = false;
+  let json = false;
+  for (let i = 0; i < args.length; i += 1) {
+    const arg = args[i] ?? '';
+    if (arg === '-h' || arg === '--help') return 'help';
+    if (arg === '--quick') quick = true;
+    else if (arg === '--json') json = true;
+    else if (arg === '--only' || arg.startsWith('--only=')) {
+      const list = (arg === '--only' ? (args[(i += 1)] ?? '') : arg.slice('--only='.length)).split(',');
+      const wrong = list.find((name) => !isSection(name));
+      if (wrong !== undefined) return { problem: `--only takes some of ${SECTIONS.join(',')}, not "${wrong}"` };
+      only = new Set(list.filter(isSection));
+    } else return { problem: `unknown argument: ${arg}` };
+  }
+  return { only, quick, json };
+}
+
+function isSection(name: string): name is SectionName {
+  return (SECTIONS as readonly string[]).includes(name);
+}
