@@ -357,8 +357,11 @@ class Daemon implements RunningDaemon {
       { gate: transition.gate, from: transition.from, to: transition.to },
       `gate ${transition.gate}: ${transition.to}`,
     );
-    events.publish('gate', { gate: transition.gate, from: transition.from, to: transition.to, verdict });
-    wake();
+    // Whoever hears of it may ask for the gate at once, and the gate is still in the middle of changing.
+    queueMicrotask(() => {
+      events.publish('gate', { gate: transition.gate, from: transition.from, to: transition.to, verdict });
+      wake();
+    });
     return true;
   }
 

@@ -100,6 +100,8 @@ export class Engine {
   private groupOf = new Map<string, GateGroup>();
   /** Groups by the signals their conditions use, keyed `migration.signal`. */
   private users = new Map<string, GateGroup[]>();
+  /** Names on the board, by migration and signal. */
+  private readonly keys = new Map<string, Map<string, string>>();
   /** Signals of `active.` and `standby.` that some gate uses, by migration. */
   private aliases = new Map<string, Set<string>>();
   private lastLook: ClockLook;
@@ -297,13 +299,14 @@ export class Engine {
     this.migrations = migrations;
     const gates = [...config.gates.values(), ...[...config.migrations.values()].flatMap((m) => [...m.gates.values()])];
     const around = {
-      reading: (migration: string, signal: string): Reading => this.board.reading(`${migration}.${signal}`),
+      reading: (migration: string, signal: string): Reading => this.board.reading(this.key(migration, signal)),
       record: (transition: Transition): boolean => this.output.record(transition),
     };
     this.groups = groupGates(gates).map((group) => new GateGroup(group, around, now));
     this.groupOf = new Map(this.groups.flatMap((g) => g.ids.map((id) => [id, g] as const)));
     this.users = new Map();
     this.aliases = new Map();
+    this.keys.clear();
     for (const gate of gates) {
       for (const c of gate.require) {
         if (c.kind === 'gate') continue;
@@ -433,10 +436,19 @@ export class Engine {
     const m = this.migrations.get(migration);
     const all = m === undefined ? readings : new Map([...readings, ...this.aliased(m, readings)]);
     const groups = new Set<GateGroup>();
-    for (const signal of all.keys()) for (const g of this.users.get(`${migration}.${signal}`) ?? []) groups.add(g);
+    for (const signal of all.keys()) for (const g of this.users.get(this.key(migration, signal)) ?? []) groups.add(g);
     for (const group of groups) group.advance(now);
-    for (const [signal, reading] of all) this.board.set(`${migration}.${signal}`, reading, now);
+    for (const [signal, reading] of all) this.board.set(this.key(migration, signal), reading, now);
     for (const group of groups) group.look(now);
+  }
+
+  /** The board's name of a signal; kept, because a text that is made anew must be hashed anew at every look. */
+  private key(migration: string, signal: string): string {
+    let keys = this.keys.get(migration);
+    if (keys === undefined) this.keys.set(migration, (keys = new Map()));
+    let key = keys.get(signal);
+    if (key === undefined) keys.set(signal, (key = `${migration}.${signal}`));
+    return key;
   }
 
   private aliased(m: MigrationState, readings: ReadonlyMap<string, Reading>): [string, Reading][] {

@@ -1,5 +1,5 @@
 /** How readings, verdicts and journal entries look to the outside: the JSON of the API. */
-import { wallIso, US_PER_S, type Us } from './core/clock.js';
+import { wallIso, US_PER_MS, US_PER_S, type Us } from './core/clock.js';
 import type { Verdict } from './core/gate.js';
 import { stateAt, valueAt, type Reading } from './core/signal.js';
 import { formatDurationUs, type Unit } from './core/units.js';
@@ -10,6 +10,9 @@ export interface Instant {
   monotonic: Us;
   wall: number;
 }
+
+/** Texts of instants that are remembered before the memory starts afresh. */
+const REMEMBERED_TEXTS = 256;
 
 /** How units are spelled outside. */
 export function unitLabel(unit: Unit | null): string {
@@ -47,15 +50,42 @@ function staleReason(ageUs: Us, reading: Reading): string {
   return `last observed ${formatDurationUs(ageUs)} ago, which is too old to be trusted (usable for ${formatDurationUs(reading.freshUs)})${why}`;
 }
 
-/** Renders a verdict; `configHash` and `daemon` say by whose rules and by whom it was judged. */
-export function verdictJson(verdict: Verdict, now: Instant, configHash: string, daemon: string): VerdictJson {
+/** Converts instants as `wallIso` does and remembers the last texts: checks come in tight loops, many in one millisecond. */
+export class IsoMemory {
+  readonly #texts = new Map<number, string>();
+
+  iso(at: Us, now: Instant): string {
+    // A Date holds whole milliseconds, cut off.
+    const millisecond = Math.trunc(now.wall - (now.monotonic - at) / US_PER_MS);
+    let text = this.#texts.get(millisecond);
+    if (text === undefined) {
+      if (this.#texts.size >= REMEMBERED_TEXTS) this.#texts.clear();
+      text = new Date(millisecond).toISOString();
+      this.#texts.set(millisecond, text);
+    }
+    return text;
+  }
+}
+
+/**
+ * Renders a verdict; `configHash` and `daemon` say by whose rules and by whom it was judged. `memory` is for those who
+ * render many.
+ */
+export function verdictJson(
+  verdict: Verdict,
+  now: Instant,
+  configHash: string,
+  daemon: string,
+  memory: IsoMemory | null = null,
+): VerdictJson {
+  const iso = (at: Us): string => (memory === null ? wallIso(at, now) : memory.iso(at, now));
   return {
     gate: verdict.gate,
     state: verdict.state,
     open: verdict.state === 'open',
-    since: wallIso(verdict.since, now),
-    evaluated_at: wallIso(verdict.at, now),
-    opens_at: verdict.opensAt === null ? null : wallIso(verdict.opensAt, now),
+    since: iso(verdict.since),
+    evaluated_at: iso(verdict.at),
+    opens_at: verdict.opensAt === null ? null : iso(verdict.opensAt),
     conditions: verdict.conditions.map((c) => ({
       text: c.text,
       state: c.state,
@@ -63,7 +93,7 @@ export function verdictJson(verdict: Verdict, now: Instant, configHash: string, 
       unit: unitLabel(c.unit),
       held_seconds: round(c.heldUs / US_PER_S),
       needs_seconds: c.needsUs / US_PER_S,
-      last_broken: c.lastBroken === null ? null : { at: wallIso(c.lastBroken.at, now), value: c.lastBroken.value },
+      last_broken: c.lastBroken === null ? null : { at: iso(c.lastBroken.at), value: c.lastBroken.value },
       reason: c.reason,
     })),
     reason: verdict.reason,

@@ -24,7 +24,7 @@ import type {
   SignalJson,
   VerdictJson,
 } from './http/port.js';
-import { signalJson, verdictJson, type Instant } from './render.js';
+import { IsoMemory, signalJson, verdictJson, type Instant } from './render.js';
 import { passiveSide } from './strays.js';
 import type { Attestation, JournalEntry, Store } from './store/store.js';
 
@@ -43,6 +43,7 @@ export interface ViewParts {
 
 /** Implements the port over a running engine. */
 export class View implements DaemonPort {
+  private readonly isoMemory = new IsoMemory();
   private readonly gateListeners = new Map<string, Set<() => void>>();
 
   constructor(private readonly parts: ViewParts) {}
@@ -133,7 +134,7 @@ export class View implements DaemonPort {
 
   verdict(gate: string): VerdictJson | undefined {
     const verdict = this.parts.engine.verdict(gate);
-    return verdict && verdictJson(verdict, this.now(), this.parts.config().hash, this.id);
+    return verdict && verdictJson(verdict, this.now(), this.parts.config().hash, this.id, this.isoMemory);
   }
 
   gateState(gate: string): { state: GateState; opensInSeconds: number | null } | undefined {

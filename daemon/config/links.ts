@@ -1,6 +1,6 @@
 import type { LinkConfig } from '../core/config.js';
 import type { LinkName } from '../core/signal.js';
-import { formatDurationUs, parseDurationUs } from '../core/units.js';
+import { formatDurationUs, parseBytes, parseDurationUs } from '../core/units.js';
 import type { Path } from './locate.js';
 import type { RawDatabase, RawLink } from './schema.js';
 import type { Scope } from './scope.js';
@@ -51,6 +51,7 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
     publication: raw.publication ?? null,
     heartbeat: { intervalUs, watch },
     freshnessUs: microseconds(raw.freshness) ?? Math.max(MIN_FRESHNESS_US, 3 * intervalUs),
+    retentionLimitBytes: raw.retention_limit === undefined ? null : parseBytes(raw.retention_limit),
     tables: raw.tables === undefined ? null : { include, exclude: raw.tables.exclude ?? [] },
   };
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { parseDurationUs } from '../core/units.js';
+import { parseBytes, parseDurationUs } from '../core/units.js';
 
 // A message is `what is wrong`, a newline, `what would be right`. Where the type itself is wrong it is only what was
 // expected, because what was found is told better from the text as written (see issues.ts).
@@ -75,6 +75,19 @@ export function duration(description: string) {
       context.addIssue({ code: 'custom', message: `${message}\nwrite it like \`500ms\`, \`3s\`, \`10m\` or \`90d\`` });
     })
     .meta({ description, examples: ['500ms', '3s', '10m', '1h30m', '90d'] });
+}
+
+/** A size above zero, such as `50GiB`. */
+export function bytes(description: string) {
+  return z
+    .string({ error: 'a size with its unit, such as `50GiB`' })
+    .superRefine((value, context) => {
+      const size = parseBytes(value);
+      if (size !== null && size > 0) return;
+      const message = size === null ? 'this is not a size' : 'a size of 0';
+      context.addIssue({ code: 'custom', message: `${message}\nwrite it like \`512MiB\` or \`50GiB\`` });
+    })
+    .meta({ description, examples: ['512MiB', '50GiB'] });
 }
 
 /** An http or https address. */

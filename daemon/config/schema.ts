@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { choice, duration, list, named, oneOrMore, section, text } from './schema-fields.js';
+import { bytes, choice, duration, list, named, oneOrMore, section, text } from './schema-fields.js';
 import { alerts, dms, dns, maintenance, publish, rdsIam, traffic, verify } from './schema-services.js';
 
 const token = section('One client of the HTTP API.', {
@@ -99,6 +99,9 @@ function link(description: string) {
       'a publication',
     ).optional(),
     tables: tables.optional(),
+    retention_limit: bytes(
+      "How much log the source's disk can keep back for this link, for `runway`; the server's own limit counts as well.",
+    ).optional(),
     dms: dms.optional(),
   });
 }

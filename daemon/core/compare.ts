@@ -105,8 +105,16 @@ export function breakpoints(reading: Reading, threshold: number, from: Us, to: U
   return points.filter((p) => p > from && p < to).sort((a, b) => a - b);
 }
 
+/** Whether it is plain that no comparison with this reading can change in the stretch, without looking for breakpoints. */
+function isSteady(reading: Reading, from: Us, to: Us): boolean {
+  if (to - from <= 1) return to > from;
+  const stale = staleFrom(reading);
+  return reading.growsFrom === null && (stale <= from || stale >= to);
+}
+
 /** The truth of `reading op threshold` over `[from, to)`, as spans that follow each other without a hole. */
 export function truthOver(reading: Reading, op: Comparator, threshold: number, from: Us, to: Us): Span<Truth>[] {
+  if (isSteady(reading, from, to)) return [{ from, to, is: truthAt(reading, op, threshold, from) }];
   const spans: Span<Truth>[] = [];
   let at = from;
   for (const next of [...breakpoints(reading, threshold, from, to), to]) {

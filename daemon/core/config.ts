@@ -85,6 +85,8 @@ export interface LinkConfig {
   heartbeat: { intervalUs: Us; watch: 'auto' | 'wal' | 'notify' | 'poll' };
   /** Freshness of this link's signals other than lag. */
   freshnessUs: Us;
+  /** Log that the source's disk can keep back for this link; null when nothing is configured. */
+  retentionLimitBytes: number | null;
   /** What ought to be carried. */
   tables: { include: readonly string[]; exclude: readonly string[] } | null;
 }

@@ -77,6 +77,8 @@ interface GateNode {
   heldBack: boolean;
   /** The states over the stretch being advanced, for the gates that depend on this one. */
   spans: Span<GateState>[];
+  /** What the conditions said at the instant that was looked at last, so that a verdict on it need not look again. */
+  looked: { at: Us; outcomes: Outcome[] } | null;
 }
 
 /** What a condition said over a stretch, and the memory with which it entered it, so that any instant in it can be described. */
@@ -84,6 +86,7 @@ interface Outcome {
   truth: Span<Truth>[];
   states: Span<HoldState>[];
   before: Hold;
+  after: Hold;
   lastBroken: ConditionNode['lastBroken'];
 }
 
@@ -110,6 +113,7 @@ export class GateGroup {
       since: start,
       heldBack: false,
       spans: [],
+      looked: null,
     }));
     for (const node of this.nodes) this.byId.set(node.config.id, node);
   }
@@ -132,7 +136,11 @@ export class GateGroup {
 
   /** Looks at the present instant: transitions that are due are recorded; call after `advance(t)`. */
   look(t: Us): void {
-    for (const node of this.nodes) this.publish(node, this.peek(node, t), t, t + 1);
+    for (const node of this.nodes) {
+      const outcomes = this.peek(node, t);
+      node.looked = { at: t, outcomes };
+      this.publish(node, outcomes, t, t + 1);
+    }
   }
 
   /** The state of a gate as last looked at. */
@@ -143,7 +151,7 @@ export class GateGroup {
   /** The full verdict at `t`, which must be the instant just looked at. */
   verdict(id: string, t: Us): Verdict {
     const node = this.node(id);
-    return this.describe(node, this.peek(node, t), t);
+    return this.describe(node, node.looked?.at === t ? node.looked.outcomes : this.peek(node, t), t);
   }
 
   /** Holds of conditions longer than `leastUs`, to be kept across a restart. */
@@ -222,7 +230,7 @@ export class GateGroup {
         ? this.gateTruth(condition.gate)
         : this.signalTruth(node, condition, toleranceUs, from, to, final);
     const { hold, states } = foldHold(node.hold, truth, condition.forUs, toleranceUs);
-    const outcome = { truth, states, before: node.hold, lastBroken: node.lastBroken };
+    const outcome = { truth, states, before: node.hold, after: hold, lastBroken: node.lastBroken };
     if (final) {
       node.lastBroken = this.lastBroken(node, outcome, hold, toleranceUs);
       node.hold = hold;
@@ -337,7 +345,7 @@ export class GateGroup {
     t: Us,
   ): ConditionVerdict {
     const c = node.condition;
-    const until = outcome === undefined ? null : foldHold(outcome.before, upTo(outcome.truth, t), c.forUs, toleranceUs);
+    const until = outcome === undefined ? null : outcomeUntil(outcome, t, c.forUs, toleranceUs);
     const state = until?.states.at(-1)?.is ?? 'unknown';
     const trueFrom = until?.hold.trueFrom ?? null;
     const holds = state === 'held' || state === 'holding';
@@ -384,6 +392,12 @@ function startAgain(c: ConditionNode): void {
   c.samples = [];
 }
 
+/** What a condition said, and what it remembers, up to and including `t`. */
+function outcomeUntil(o: Outcome, t: Us, forUs: Us, toleranceUs: Us): { hold: Hold; states: Span<HoldState>[] } {
+  if ((o.truth.at(-1)?.to ?? 0) <= t + 1) return { hold: o.after, states: o.states };
+  return foldHold(o.before, upTo(o.truth, t), forUs, toleranceUs);
+}
+
 /** The part of spans that lies up to and including `t`. */
 function upTo<T>(spans: readonly Span<T>[], t: Us): Span<T>[] {
   return spans.filter((s) => s.from <= t).map((s) => ({ ...s, to: Math.min(s.to, t + 1) }));
@@ -391,6 +405,11 @@ function upTo<T>(spans: readonly Span<T>[], t: Us): Span<T>[] {
 
 /** The states of a gate from the states of its conditions, over `[from, to)`. */
 function combine(outcomes: readonly Outcome[], from: Us, to: Us): Span<GateState>[] {
+  // Nearly always nothing changes, and checks are asked in tight loops.
+  if (outcomes.every(({ states }) => states.length === 1)) {
+    const is = gateState(outcomes.map(({ states: [only] }) => only?.is ?? 'unknown'));
+    return to > from ? [{ from, to, is }] : [];
+  }
   const edges = new Set<Us>([from]);
   for (const { states } of outcomes) for (const s of states) if (s.from > from && s.from < to) edges.add(s.from);
   const sorted = [...edges].sort((a, b) => a - b);

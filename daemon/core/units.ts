@@ -39,6 +39,12 @@ export function parseDurationUs(text: string): number | null {
   return matched ? Math.round(total * 1e6) : null;
 }
 
+/** Parses `512MiB`, `50 GiB` to bytes; null when it is no size. Zero is parsed as 0. */
+export function parseBytes(text: string): number | null {
+  const m = /^(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)$/.exec(text.trim());
+  return m === null ? null : Math.round(Number(m[1]) * (BYTE_UNITS[m[2] ?? ''] ?? NaN));
+}
+
 /** Formats a duration in microseconds for people: `850ms`, `2s`, `10m`, `1h30m`. */
 export function formatDurationUs(us: number): string {
   if (us < 1000) return `${String(us)}us`;

@@ -197,25 +197,15 @@ export function windowTruthOver(
 /**
  * The instants around the one inside `(from, to)` at which the average over the window turns, given that in it every
  * reading at either edge of the window is constant or rises by a second per second throughout. The average moves
- * towards what enters and away from what leaves; when what leaves is not known, it turns where it meets what enters.
+ * towards what enters and away from what leaves, so it turns where the two are equal. (When only something enters, it
+ * turns where it meets that, and what enters has then just crossed the threshold itself: one of the breakpoints.)
  */
 function turns(samples: readonly Sample[], windowUs: Us, from: Us, to: Us): Us[] {
   if (to - from < 3) return [];
   const enters = pieceAt(samples, from);
   const leaves = pieceAt(samples, from - windowUs - 1);
-  if (enters === null) return [];
-  let after: number;
-  if (leaves !== null) {
-    if (enters.rises === leaves.rises) return [];
-    after = (enters.rises ? 1 : -1) * (leaves.value - enters.value) * 1e6;
-  } else {
-    if (!enters.rises) return [];
-    const parts = partsOf(samples, from - windowUs, from + 1);
-    const length = parts.reduce((sum, p) => sum + (p.to - p.from), 0);
-    const above = (average(parts) - enters.value) * 1e6;
-    after = Math.sqrt(Math.max(0, length * (length + 2 * above))) - length;
-  }
-  const turn = from + Math.round(after);
+  if (enters === null || leaves === null || enters.rises === leaves.rises) return [];
+  const turn = from + Math.round((enters.rises ? 1 : -1) * (leaves.value - enters.value) * 1e6);
   return [turn - 1, turn, turn + 1].filter((t) => t > from && t < to);
 }
 

@@ -139,13 +139,18 @@ async function measure(
   };
   try {
     await collecting.apply(config);
-    await waitFor(`heartbeats to be noticed by ${watch}`, 20_000, () => noticed.at(-1)?.by === watch && lagNow() !== null);
+    await waitFor(
+      `heartbeats to be noticed by ${watch}`,
+      20_000,
+      () => noticed.at(-1)?.by === watch && lagNow() !== null,
+    );
     spinner = await startSpinner(
       { source: pair.source.adminUrl(pair.database), target: pair.target.adminUrl(pair.database) },
       daemonId,
       LINK,
     );
-    const { rate } = startLoad(pair, load, seconds + 2);
+    const rate = startLoad(pair, load, seconds + 2);
+    rate.catch(() => undefined);
     await sleep(1_500);
     const from = clock.monotonicNow();
     while (clock.monotonicNow() - from < seconds * 1e6) {
@@ -164,7 +169,7 @@ async function measure(
       return { seq, sentAt: sent, lagUs: delays.get(seq) ?? at - sent };
     });
     const byWatch = measured.filter((n) => n.by === watch).length / measured.length;
-    return { watch, load, rate: reached, byWatch, ...judge(beats, asked, truth, newestSeen) };
+    return { watch, load, rate: reached, byWatch, ...judge(beats, asked, truth) };
   } finally {
     await collecting.stop();
   }
@@ -174,16 +179,24 @@ function judge(
   beats: readonly Beat[],
   asked: readonly Asked[],
   truth: Sightings,
-  newest: number,
 ): Omit<LagResult, 'watch' | 'load' | 'rate' | 'byWatch'> {
   const compared = compareBeats(beats, truth);
-  const both = (values: number[]): { p50: Us; p99: Us } => ({ p50: quantile(values, 0.5), p99: quantile(values, 0.99) });
+  const newest = Math.max(...Object.keys(truth.target).map(Number));
+  const both = (values: number[]): { p50: Us; p99: Us } => ({
+    p50: quantile(values, 0.5),
+    p99: quantile(values, 0.99),
+  });
   return {
     heartbeats: compared.length,
     lagUs: both(compared.map((c) => c.lagUs)),
     truthUs: both(compared.map((c) => (c.lowUs + c.highUs) / 2)),
     errorUs: both(compared.map((c) => c.lagUs - (c.lowUs + c.highUs) / 2)),
-    errorAtMostUs: { p99: quantile(compared.map((c) => c.lagUs - c.lowUs), 0.99) },
+    errorAtMostUs: {
+      p99: quantile(
+        compared.map((c) => c.lagUs - c.lowUs),
+        0.99,
+      ),
+    },
     uncertaintyUs: both(compared.map((c) => (c.highUs - c.lowUs) / 2)),
     below: compared.filter((c) => c.lagUs < c.lowUs).length,
     asked: asked.length,
@@ -194,7 +207,11 @@ function judge(
 function report(results: readonly LagResult[], busyBefore: number): SectionResult {
   const rows = results.map((r) => [
     `${r.watch}, ${r.load}`,
-    r.rate === null ? '-' : r.load === 'bulk' ? `${(r.rate.bytesPerSecond / 1e6).toFixed(1)} MB/s` : `${whole(r.rate.tps)} tps`,
+    r.rate === null
+      ? '-'
+      : r.load === 'bulk'
+        ? `${(r.rate.bytesPerSecond / 1e6).toFixed(1)} MB/s`
+        : `${whole(r.rate.tps)} tps`,
     whole(r.heartbeats),
     `${Math.round(r.byWatch * 100)} %`,
     ms(r.lagUs.p50),
@@ -208,7 +225,20 @@ function report(results: readonly LagResult[], busyBefore: number): SectionResul
   ]);
   const wrong = results.reduce((sum, r) => sum + r.below + r.askedBelow, 0);
   const samples = results.reduce((sum, r) => sum + r.heartbeats + r.asked, 0);
-  const head = ['watch, load', 'reached', 'beats', 'by it', 'lag p50', 'truth p50', 'error p50', 'p99', 'p99 at most', 'truth ± p50 / p99', 'below', 'asked, below'];
+  const head = [
+    'watch, load',
+    'reached',
+    'beats',
+    'by it',
+    'lag p50',
+    'truth p50',
+    'error p50',
+    'p99',
+    'p99 at most',
+    'truth ± p50 / p99',
+    'below',
+    'asked, below',
+  ];
   const notes = [
     'Milliseconds. error: lag minus the middle of the interval that the truth lies in; at most: minus its lower end.',
     'below: heartbeats whose lag was under the lower end of the truth; asked: the same for `lag` read every 5 ms.',

@@ -46,9 +46,9 @@ export async function prepareLoad(pair: Pair): Promise<void> {
     end $$`);
 }
 
-/** Writes for so long; `rate` resolves at the end with what was reached. */
-export function startLoad(pair: Pair, name: LoadName, seconds: number): { rate: Promise<LoadRate | null> } {
-  return { rate: name === 'rest' ? Promise.resolve(null) : run(pair, plans[name], seconds) };
+/** Writes for so long; resolves at the end with the rate that was reached. */
+export function startLoad(pair: Pair, name: LoadName, seconds: number): Promise<LoadRate | null> {
+  return name === 'rest' ? Promise.resolve(null) : run(pair, plans[name], seconds);
 }
 
 async function run(pair: Pair, plan: LoadPlan, seconds: number): Promise<LoadRate> {

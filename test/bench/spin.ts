@@ -27,7 +27,9 @@ export interface Sightings {
 }
 
 type Order =
-  { kind: 'start'; source: string; target: string; daemon: string; link: string } | { kind: 'sent'; seq: number } | { kind: 'end' };
+  | { kind: 'start'; source: string; target: string; daemon: string; link: string }
+  | { kind: 'sent'; seq: number }
+  | { kind: 'end' };
 
 /** A running spinner. */
 export interface Spinner {
@@ -114,10 +116,12 @@ export function spin(): void {
   process.on('message', (order: Order) => {
     switch (order.kind) {
       case 'start':
-        void Promise.all([order.source, order.target].map((url) => start(url, order.daemon, order.link))).then((both) => {
-          sides.push(...both);
-          answer({});
-        });
+        void Promise.all([order.source, order.target].map((url) => start(url, order.daemon, order.link))).then(
+          (both) => {
+            sides.push(...both);
+            answer({});
+          },
+        );
         return;
       case 'sent':
         for (const side of sides) side.want(order.seq);

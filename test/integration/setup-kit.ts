@@ -77,6 +77,7 @@ export function linkOf(
       publication: more.publication ?? null,
       heartbeat: { intervalUs: 1_000_000, watch: more.watch ?? 'auto' },
       freshnessUs: 3_000_000,
+      retentionLimitBytes: null,
       tables: null,
     },
   };

@@ -10,6 +10,7 @@ import {
   timing,
   type Scenario,
 } from '../support/scenario.js';
+import type { VerdictJson } from '../../daemon/http/port.js';
 import type { ServerPair } from '../support/pair.js';
 
 async function within<P extends ServerPair>(
@@ -145,6 +146,24 @@ describe('faults that need a pair of their own', () => {
       });
     },
   );
+
+  it('those who wait hear of the opening at once, and it is journaled once', { timeout: 120_000 }, async () => {
+    await within(startScenario({ observer: false }), async (s) => {
+      await s.pair.disableSubscription();
+      await s.wholeGate.until(['closed', 'unknown'], 15_000);
+      const since = new Date().toISOString();
+      const waits = Array.from({ length: 20 }, () =>
+        s.daemon.get<VerdictJson>('/v1/gates/shop/whole/wait?timeout=30s'),
+      );
+      await s.pair.enableSubscription();
+      const answers = await Promise.all(waits);
+      expect(answers.map((a) => [a.status, a.body.state])).toEqual(waits.map(() => [200, 'open']));
+      const { body } = await s.daemon.get<{ transitions: { to: string }[] }>(
+        `/v1/gates/shop/whole/history?since=${since}`,
+      );
+      expect(body.transitions.filter((t) => t.to === 'open')).toHaveLength(1);
+    });
+  });
 
   it('a promoted standby closes the gate', { timeout: 120_000 }, async () => {
     await within(startPhysicalScenario(18), async (s) => {

@@ -106,6 +106,7 @@ export function startBed(pair: ServerPair, options: BedOptions = {}): Bed {
       publication: null,
       heartbeat,
       freshnessUs: 3_000_000,
+      retentionLimitBytes: null,
       tables: null,
     };
     return { id: linkId(migration, 'forward'), migration, config, from, to };

@@ -46,6 +46,7 @@ export function planOf(
       publication: null,
       heartbeat: { intervalUs: 1_000_000, watch: 'auto' },
       freshnessUs: 3_000_000,
+      retentionLimitBytes: null,
       tables: null,
     },
     from,

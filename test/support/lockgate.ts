@@ -21,12 +21,20 @@ export interface Workspace {
   readonly folder: string;
   readonly configFile: string;
   readonly url: string;
-  /** Runs `lockgate …` to its end. */
-  run(args: string[], env?: Record<string, string>, timeoutMs?: number): Promise<CommandResult>;
+  /** Runs `lockgate …` to its end, by another command (`prlimit …`) if one is named. */
+  run(args: string[], env?: Record<string, string>, timeoutMs?: number, by?: string[]): Promise<CommandResult>;
   /** Starts `lockgate run` and waits until it is ready. */
   start(env?: Record<string, string>): Promise<Daemon>;
   write(yaml: string): void;
   destroy(): Promise<void>;
+}
+
+/** How a workspace differs from the usual one. */
+export interface WorkspaceOptions {
+  /** The daemon speaks HTTPS, with a certificate that this process does not trust. */
+  tls?: boolean;
+  /** The environment of every command, unless one says otherwise. */
+  env?: Record<string, string>;
 }
 
 /** A running daemon. */
@@ -39,33 +47,35 @@ export interface Daemon {
   stop(): Promise<number | null>;
   kill(): Promise<void>;
   exited(): boolean;
-  get<T>(path: string): Promise<{ status: number; body: T }>;
+  get<T>(path: string, token?: string): Promise<{ status: number; body: T }>;
   verdict(gate: string): Promise<VerdictJson>;
   signals(migration?: string): Promise<Map<string, SignalJson>>;
 }
 
 /** Makes a workspace; `yaml` is given the port the daemon is to listen on. */
-export async function workspace(yaml: (port: number) => string): Promise<Workspace> {
+export async function workspace(yaml: (port: number) => string, options: WorkspaceOptions = {}): Promise<Workspace> {
   const folder = mkdtempSync(join(tmpdir(), 'lockgate-test-'));
   const port = await freePort();
   const configFile = join(folder, 'lockgate.yaml');
   writeFileSync(configFile, yaml(port));
-  const url = `http://127.0.0.1:${port}`;
+  const url = `${options.tls === true ? 'https' : 'http'}://127.0.0.1:${port}`;
   const daemons: Daemon[] = [];
-  const command = (args: string[], env: Record<string, string> = {}): ChildProcess =>
-    spawn(process.execPath, ['--import', 'tsx', join(root, 'daemon/main.ts'), ...args], {
+  const command = (args: string[], env: Record<string, string> = {}, by: string[] = []): ChildProcess => {
+    const [first = '', ...rest] = [...by, process.execPath, '--import', 'tsx', join(root, 'daemon/main.ts'), ...args];
+    return spawn(first, rest, {
       cwd: root,
-      env: { ...process.env, ...env, LOCKGATE_URL: url },
+      env: { ...process.env, LOCKGATE_URL: url, ...options.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+  };
 
   return {
     folder,
     configFile,
     url,
     write: (text) => writeFileSync(configFile, text),
-    async run(args, env, timeoutMs = 30_000) {
-      const child = command(args, env);
+    async run(args, env, timeoutMs = 30_000, by = []) {
+      const child = command(args, env, by);
       const result: CommandResult = { code: null, stdout: '', stderr: '' };
       child.stdout?.on('data', (chunk: Buffer) => (result.stdout += chunk.toString()));
       child.stderr?.on('data', (chunk: Buffer) => (result.stderr += chunk.toString()));
@@ -111,8 +121,9 @@ export async function workspace(yaml: (port: number) => string): Promise<Workspa
           child.kill('SIGKILL');
           await exit;
         },
-        async get<T>(path: string) {
-          const response = await fetch(url + path, { signal: AbortSignal.timeout(5_000) });
+        async get<T>(path: string, token?: string) {
+          const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+          const response = await fetch(url + path, { headers, signal: AbortSignal.timeout(40_000) });
           return { status: response.status, body: (await response.json()) as T };
         },
         verdict: async (gate) => (await daemon.get<VerdictJson>(`/v1/gates/${gate}`)).body,
@@ -124,6 +135,7 @@ export async function workspace(yaml: (port: number) => string): Promise<Workspa
       daemons.push(daemon);
       await waitFor('the daemon to be ready', 20_000, async () => {
         if (exitCode !== undefined) throw new Error(`the daemon ended with ${String(exitCode)}:\n${logFile.join('')}`);
+        if (options.tls === true) return logFile.join('').includes('lockgate is running');
         return fetch(`${url}/readyz`).then(
           (r) => r.ok,
           () => false,

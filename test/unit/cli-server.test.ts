@@ -50,6 +50,7 @@ const config: Config = {
             publication: null,
             heartbeat: { intervalUs: 1_000_000, watch: 'auto' },
             freshnessUs: 3_000_000,
+            retentionLimitBytes: null,
             tables: null,
           },
         },

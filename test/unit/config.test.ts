@@ -53,6 +53,7 @@ describe('a good configuration', () => {
         publication: 'shop_pub',
         heartbeat: { intervalUs: 2_000_000, watch: 'auto' },
         freshnessUs: 6_000_000,
+        retentionLimitBytes: null,
         tables: { include: ['public.*'], exclude: ['public.sessions'] },
       },
       reverse: {
@@ -64,12 +65,14 @@ describe('a good configuration', () => {
         publication: null,
         heartbeat: { intervalUs: 1_000_000, watch: 'auto' },
         freshnessUs: 3_000_000,
+        retentionLimitBytes: null,
         tables: null,
       },
     });
     expect(config.migrations.get('crm')?.links.forward).toMatchObject({
       flows: ['crm_a', 'crm_b'],
       freshnessUs: 30_000_000,
+      retentionLimitBytes: null,
     });
     expect(config.migrations.get('crm')?.links.reverse).toBeUndefined();
   });

@@ -44,6 +44,7 @@ const link = (name: LinkName, from: string, to: string): LinkConfig => ({
   publication: null,
   heartbeat: { intervalUs: S, watch: 'auto' },
   freshnessUs: 3 * S,
+  retentionLimitBytes: null,
   tables: null,
 });
 

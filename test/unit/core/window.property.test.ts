@@ -54,6 +54,16 @@ const past = (growing: boolean): fc.Arbitrary<Past> => {
   });
 };
 
+/** A reading that is always fresh; `grown` for how long it has been rising. */
+const constant = (ticks: number, value: number, grown: number | null = null): Past['parts'][number] => ({
+  ticks,
+  value,
+  grown,
+  atLeast: false,
+  late: 0,
+  fresh: Infinity,
+});
+
 const op = fc.constantFrom<Comparator>('<', '<=', '>', '>=', '==', '!=');
 const known = (values: (number | null)[]): number[] => values.filter((v) => v !== null);
 
@@ -151,6 +161,29 @@ describe('a function over a window', () => {
       expect(mixed).toBeGreaterThan(100);
     },
   );
+
+  it.each<[string, Past['parts'], Comparator, number, number]>([
+    ['rises and falls while what leaves has risen', [constant(101, 0, 0), constant(101, 50)], '<', 62.3, 0],
+    ['falls and rises while what enters rises', [constant(101, 50), constant(101, 0, 0)], '>', 37.9, 0],
+    [
+      'falls and rises while a gap leaves',
+      [constant(60, 50), { ...constant(50, 0), value: null }, constant(51, 50), constant(80, 0, 0)],
+      '>',
+      36.7,
+      50,
+    ],
+  ])('avg over a stretch does not miss that it %s', (_, parts, comparator, threshold, tolerate) => {
+    const { samples, readings, end } = build({ parts, window: 100, tolerate });
+    const spans = windowTruthOver(samples, 'avg', 100, tolerate, comparator, threshold / 1e6, START + 100, end);
+    const seen = new Set<RefTruth>();
+    spread(spans, START + 100, end).forEach((said, i) => {
+      const t = START + 100 + i;
+      const right = windowTruth(windowAt(readings, 100, START, t), 'avg', tolerate, comparator, threshold);
+      seen.add(right);
+      expect({ t, better: RANK[said] > RANK[right], said, right }).toEqual({ t, better: false, said, right });
+    });
+    expect(seen.has('true') && seen.has('false')).toBe(true);
+  });
 
   it('of an hour that was observed twenty times a second and more has a value', () => {
     const reading = (value: number): Reading => ({
