@@ -33,8 +33,10 @@ export interface CollectorContext {
   log: Log;
   /** The daemon's id: the `daemon` column of its heartbeat rows. */
   daemonId: string;
-  /** Whether a database carries no production writes now in any migration; false too while the direction is unknown. */
-  isPassive?: (database: string) => boolean;
+  /** Whether a database carries no production writes now in any migration; null while the direction is unknown. */
+  isPassive?: (database: string) => boolean | null;
+  /** The newest `mark` of a `local-watch` of the database, also from before a restart; null when there is none. */
+  localMark?: (database: string) => string | null;
 }
 
 /** One statement that setup would run, with why it is needed. */

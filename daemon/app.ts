@@ -19,7 +19,7 @@ import { createServer } from './http/server.js';
 import type { SignalJson } from './http/port.js';
 import { createMetrics } from './publish/prometheus.js';
 import { Recorder } from './recorder.js';
-import { verdictJson } from './render.js';
+import { SteadyLook, verdictJson } from './render.js';
 import type { JournalDraft } from './store/store.js';
 import { openStore } from './store/sqlite.js';
 import { View } from './view.js';
@@ -151,8 +151,11 @@ class Daemon implements RunningDaemon {
   private reloadSucceeded: (ok: boolean) => void = () => undefined;
   private closeServer: () => Promise<void> = () => Promise.resolve();
   private crash: (error: unknown) => void = () => undefined;
+  private note: (kind: string, data: Record<string, unknown>) => void = () => undefined;
+  private reloading: Promise<void> = Promise.resolve();
   private missing: string[] = ['starting'];
   private stopped: Promise<void> | null = null;
+  private readonly look: SteadyLook;
 
   constructor(
     private readonly options: AppOptions,
@@ -160,6 +163,7 @@ class Daemon implements RunningDaemon {
     private readonly load: (file: string) => Config,
   ) {
     this.config = load(file);
+    this.look = new SteadyLook(options.clock);
     this.crashed = new Promise((_, reject) => {
       this.crash = reject;
     });
@@ -226,7 +230,11 @@ class Daemon implements RunningDaemon {
 
     const collecting = new Collecting(
       this.options.engines,
-      { ...contextOf(this.options, this.config), isPassive: (database) => engine.isPassive(database) },
+      {
+        ...contextOf(this.options, this.config),
+        isPassive: (database) => engine.isPassive(database),
+        localMark: (database) => engine.localMark(database),
+      },
       (o) => engine.observe(o),
       (error) => this.crash(error),
     );
@@ -234,6 +242,7 @@ class Daemon implements RunningDaemon {
       version,
       config: () => this.config,
       clock,
+      look: this.look,
       engine,
       events,
       store,
@@ -241,7 +250,9 @@ class Daemon implements RunningDaemon {
       notReady: () => this.missing,
       attest: (a) => {
         const id = store.attest(a);
-        events.publish('journal', { id, kind: 'attestation', ...a, at: new Date(a.at).toISOString() });
+        const { migration, name, at, by, note, actor } = a;
+        const draft = { at, kind: 'attestation', migration, gate: null, actor, by, data: { name, note } };
+        events.publish('journal', journalJson(id, draft));
         keeper.attested(a);
         if (a.name === CONTINUITY_ACCEPTED) engine.acceptBreaks(a.migration);
         if (a.name === STRAYS_RECONCILED) engine.reconcileStrays(a.migration);
@@ -286,6 +297,7 @@ class Daemon implements RunningDaemon {
     this.closers.push(() => pruning.destroy());
     prune();
 
+    this.note = (kind, data) => note(kind, null, data);
     note('start', null, { version, daemon: this.config.daemon.id, config_hash: this.config.hash });
     this.closers.push(() => note('stop', null, { daemon: this.config.daemon.id }));
     this.missing = [];
@@ -294,14 +306,25 @@ class Daemon implements RunningDaemon {
   }
 
   async reload(): Promise<void> {
-    let next: Config;
+    if (this.stopped !== null) throw new UsageError('stopping', 'nothing is reloaded while the daemon stops');
+    const done = this.takeUp();
+    // What is stopped meanwhile would be started again behind the back of `close`, so that waits for it.
+    this.reloading = done.catch(() => undefined);
     try {
-      next = this.load(this.file);
-      refuseFixed(this.config, next);
+      await done;
     } catch (error) {
       this.reloadSucceeded(false);
+      this.note('reload-refused', { reason: messageOf(error), config_hash: this.config.hash });
       throw error;
     }
+    this.reloadSucceeded(true);
+    this.note('reload', { config_hash: this.config.hash });
+    for (const warning of this.config.warnings) this.options.log.warn({}, warning);
+  }
+
+  private async takeUp(): Promise<void> {
+    const next = this.load(this.file);
+    refuseFixed(this.config, next);
     const before = this.config;
     this.config = next;
     try {
@@ -309,11 +332,8 @@ class Daemon implements RunningDaemon {
     } catch (error) {
       this.config = before;
       for (const reload of this.reloaders) await reload(before);
-      this.reloadSucceeded(false);
       throw error;
     }
-    this.reloadSucceeded(true);
-    for (const warning of next.warnings) this.options.log.warn({}, warning);
   }
 
   stop(): Promise<void> {
@@ -325,6 +345,7 @@ class Daemon implements RunningDaemon {
   private async close(): Promise<void> {
     // Whoever waits for a gate is answered first, while there is still something to answer with.
     await this.closeServer();
+    await this.reloading;
     for (const close of this.closers.reverse()) {
       try {
         await close();
@@ -335,8 +356,8 @@ class Daemon implements RunningDaemon {
   }
 
   private record(transition: Transition, recorder: Recorder, events: EventStream, wake: () => void): boolean {
-    const { clock, log } = this.options;
-    const now = { monotonic: clock.monotonicNow(), wall: clock.wallNow() };
+    const { log } = this.options;
+    const now = this.look.now();
     const [migration, gate] = splitGate(transition.gate);
     const verdict = verdictJson(transition.verdict, now, this.config.hash, this.config.daemon.id);
     const draft: JournalDraft = {
@@ -403,9 +424,9 @@ function publishSignals(view: View, events: EventStream, shown: Map<string, stri
   }
 }
 
+/** An entry as `/v1/journal` gives it, so that a client can go on with events where it ended a page. */
 function journalJson(id: number, draft: JournalDraft): object {
-  const { data, ...entry } = draft;
-  return { id, ...entry, at: new Date(draft.at).toISOString(), ...data };
+  return { id, ...draft, at: new Date(draft.at).toISOString() };
 }
 
 function splitGate(id: string): [string | null, string] {

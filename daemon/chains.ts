@@ -1,6 +1,7 @@
 /** The chains of all links: what is remembered of each, across restarts, and what `continuity` reads. */
 import type { Us } from './core/clock.js';
 import {
+  breakChain,
   clearChain,
   continuityReading,
   foldChain,
@@ -9,7 +10,6 @@ import {
   type ChainFacts,
   type ChainMemory,
 } from './core/continuity.js';
-import { parsePosition } from './core/position.js';
 import type { LinkId, Reading } from './core/signal.js';
 
 /** Memories by link, as they are kept in the store. */
@@ -20,15 +20,23 @@ export class Chains {
   private readonly memories: Map<LinkId, ChainMemory>;
 
   constructor(kept: ChainMemories) {
-    this.memories = new Map(Object.entries(kept) as [LinkId, ChainMemory][]);
+    // A store that an earlier version has written may know less.
+    const whole = Object.entries(kept).map(([link, m]) => [link as LinkId, { ...newChain(m.since), ...m }] as const);
+    this.memories = new Map(whole);
   }
 
   /** Takes one look; answers the reading and the breaks that are new. */
   see(link: LinkId, facts: ChainFacts, at: Us, freshUs: Us, wall: number): { reading: Reading; news: Break[] } {
-    const before = this.memories.get(link) ?? newChain(wall);
-    const { memory, news } = foldChain(before, facts, wall, parsePosition);
+    const { memory, news } = foldChain(this.memory(link, wall), facts, wall);
     this.memories.set(link, memory);
     return { reading: continuityReading(memory, at, freshUs), news };
+  }
+
+  /** Latches a break that was found by other means than a look. */
+  broke(link: LinkId, what: string, at: Us, wall: number): { reading: Reading; news: Break[] } {
+    const { memory, news } = breakChain(this.memory(link, wall), [what], wall);
+    this.memories.set(link, memory);
+    return { reading: continuityReading(memory, at, Infinity), news };
   }
 
   /** The reading while the chain cannot be looked at; what is broken stays broken. */
@@ -49,5 +57,9 @@ export class Chains {
   /** Everything, for the store. */
   get kept(): ChainMemories {
     return Object.fromEntries(this.memories);
+  }
+
+  private memory(link: LinkId, wall: number): ChainMemory {
+    return this.memories.get(link) ?? newChain(wall);
   }
 }

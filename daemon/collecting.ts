@@ -28,11 +28,35 @@ export function linkPlans(config: Config): LinkPlan[] {
 }
 
 /** The databases of an engine that some migration uses, and the links that begin or end at one of them. */
-export function share(engine: EnginePort, config: Config): { databases: DatabaseConfig[]; links: LinkPlan[] } {
+export function share(engine: EnginePort, config: Config): Part {
   const used = new Set([...config.migrations.values()].flatMap((m) => [m.source, m.target]));
   const databases = [...config.databases.values()].filter((d) => d.engine === engine.engine && used.has(d.name));
   const names = new Set(databases.map((d) => d.name));
   return { databases, links: linkPlans(config).filter((l) => names.has(l.from.name) || names.has(l.to.name)) };
+}
+
+/** What one engine is asked to collect together. */
+interface Part {
+  databases: DatabaseConfig[];
+  links: LinkPlan[];
+}
+
+/** Cuts a part into those that have no database in common, so that a change of one does not disturb the others. */
+function cut({ databases, links }: Part): Part[] {
+  const parts: Part[] = databases.map((db) => ({ databases: [db], links: [] }));
+  const partOf = (name: string): Part | undefined => parts.find((p) => p.databases.some((db) => db.name === name));
+  for (const link of links) {
+    const [from, to] = [partOf(link.from.name), partOf(link.to.name)];
+    const into = from ?? to;
+    if (into === undefined) continue;
+    into.links.push(link);
+    // One side may be of another engine, whose own part has the link as well.
+    if (from === undefined || to === undefined || from === to) continue;
+    from.databases.push(...to.databases);
+    from.links.push(...to.links);
+    parts.splice(parts.indexOf(to), 1);
+  }
+  return parts;
 }
 
 /** Tells a changed password from an unchanged one without keeping it. */
@@ -46,8 +70,6 @@ function passwordDigest(db: DatabaseConfig): string | null {
 }
 
 interface Running {
-  /** What its collectors were made for; equal text means that they may go on. */
-  key: string;
   stop: AbortController;
   ended: Promise<void>;
   names: string[];
@@ -55,6 +77,7 @@ interface Running {
 
 /** The running collectors of all engines. */
 export class Collecting {
+  /** By what their collectors were made for: where the text is equal they may go on. */
   private readonly running = new Map<string, Running>();
   private readonly statuses = new Map<string, CollectorStatus>();
 
@@ -70,25 +93,27 @@ export class Collecting {
     return [...this.statuses.values()];
   }
 
-  /** Makes the running collectors those of `config`: engines whose part is unchanged go on undisturbed. */
+  /** Makes the running collectors those of `config`: those whose databases and links are unchanged go on undisturbed. */
   async apply(config: Config): Promise<void> {
+    const wanted = new Map<string, () => Collector[]>();
     for (const engine of this.engines) {
-      const part = share(engine, config);
-      const key = JSON.stringify([part, part.databases.map(passwordDigest)]);
-      const old = this.running.get(engine.engine);
-      if (old?.key === key) continue;
-      if (old !== undefined) await this.end(engine.engine, old);
-      if (part.databases.length === 0) continue;
-      this.running.set(engine.engine, this.begin(engine.collectors(part.databases, part.links, this.context), key));
+      for (const part of cut(share(engine, config))) {
+        const key = JSON.stringify([engine.engine, part, part.databases.map(passwordDigest)]);
+        wanted.set(key, () => engine.collectors(part.databases, part.links, this.context));
+      }
     }
+    // All of them before any begins: two that write for the same daemon would keep each other out.
+    const gone = [...this.running].filter(([key]) => !wanted.has(key));
+    await Promise.all(gone.map(([key, running]) => this.end(key, running)));
+    for (const [key, make] of wanted) if (!this.running.has(key)) this.running.set(key, this.begin(make()));
   }
 
   /** Stops all collectors; resolves when their connections are closed. */
   async stop(): Promise<void> {
-    await Promise.all([...this.running].map(([name, running]) => this.end(name, running)));
+    await Promise.all([...this.running].map(([key, running]) => this.end(key, running)));
   }
 
-  private begin(collectors: readonly Collector[], key: string): Running {
+  private begin(collectors: readonly Collector[]): Running {
     const stop = new AbortController();
     // Every collector listens on it, and there may be many: that is no leak.
     setMaxListeners(0, stop.signal);
@@ -99,13 +124,13 @@ export class Collecting {
         supervise(c, this.emit, { clock, log, onStatus }, stop.signal).catch((error: unknown) => this.crashed(error)),
       ),
     );
-    return { key, stop, ended: ended.then(() => undefined), names: collectors.map((c) => c.name) };
+    return { stop, ended: ended.then(() => undefined), names: collectors.map((c) => c.name) };
   }
 
-  private async end(name: string, running: Running): Promise<void> {
+  private async end(key: string, running: Running): Promise<void> {
     running.stop.abort();
     await running.ended;
-    this.running.delete(name);
+    this.running.delete(key);
     for (const collector of running.names) this.statuses.delete(collector);
   }
 }

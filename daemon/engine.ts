@@ -6,17 +6,20 @@
 import { Board } from './board.js';
 import { Chains, type ChainMemories } from './chains.js';
 import { isMeasured } from './config/available.js';
-import { US_PER_S, type Clock, type Us } from './core/clock.js';
+import { US_PER_MS, US_PER_S, type Clock, type Us } from './core/clock.js';
 import type { Condition } from './core/condition.js';
 import type { Config, GateConfig, LinkConfig, MigrationConfig } from './core/config.js';
 import type { Break } from './core/continuity.js';
+import { LinkDrain } from './core/drain.js';
 import { resolveDirection, type Direction, type DirectionAnswer } from './core/direction.js';
 import { GateGroup, groupGates, type Transition, type Verdict } from './core/gate.js';
 import { lagFreshness, LagTracker, type LagObservation } from './core/lag.js';
 import type {
+  ChainBroken,
   ChainFault,
   ChainSeen,
   DirectionRows,
+  DirectionTouched,
   LinkReading,
   LocalWatch,
   LocalWrites,
@@ -25,7 +28,7 @@ import type {
   SideReading,
 } from './core/observation.js';
 import type { StrayMemory } from './core/stray.js';
-import { passiveSide, Strays, type StrayMemories } from './strays.js';
+import { passiveSide, Strays, type FirstStray, type StrayMemories } from './strays.js';
 import { compareLooks, LARGEST_DIVERGENCE_US, lookAt, type ClockLook } from './lifecycle/guard.js';
 import {
   known,
@@ -66,6 +69,7 @@ interface LinkState {
   migration: string;
   config: LinkConfig;
   tracker: LagTracker;
+  drain: LinkDrain;
 }
 
 interface MigrationState {
@@ -163,11 +167,15 @@ export class Engine {
         return;
       case 'chain-seen':
       case 'chain-fault':
+      case 'chain-broken':
         this.observeChain(o, now);
         return;
       case 'local-watch':
       case 'local-writes':
         this.observeLocal(o, now);
+        return;
+      case 'direction-touched':
+        this.touchDirection(o, now);
         return;
       default:
         this.observeLag(o, now);
@@ -189,7 +197,7 @@ export class Engine {
     const now = this.now();
     const wall = this.clock.wallNow();
     for (const link of this.links.values()) {
-      if (link.migration !== migration || !this.chains.clear(link.id, wall, wall)) continue;
+      if (link.migration !== migration || !this.chains.clear(link.id, Infinity, wall)) continue;
       const reading = unknown('accepted just now; the chain is looked at again', now);
       this.set(migration, new Map([[`${link.config.name}.continuity`, reading]]), now);
     }
@@ -199,7 +207,7 @@ export class Engine {
   reconcileStrays(migration: string): void {
     const m = this.migrations.get(migration);
     if (m === undefined) return;
-    this.strays.clear(migration, this.clock.wallNow());
+    this.strays.clear(migration, Infinity, this.clock.wallNow());
     this.showLocal(m, this.now());
   }
 
@@ -208,14 +216,21 @@ export class Engine {
     return this.strays.shown(migration, side);
   }
 
-  /** Whether a database carries no production writes now in any migration. */
-  isPassive(database: string): boolean {
+  /** Whether a database carries no production writes now in any migration; null while that is not known. */
+  isPassive(database: string): boolean | null {
     const sides = [...this.migrations.values()].flatMap((m) =>
       (['source', 'target'] as const)
         .filter((side) => m.config[side] === database)
-        .map((side) => passiveSide(m.direction) === side),
+        .map((side) => (m.direction.direction === 'unknown' ? null : passiveSide(m.direction) === side)),
     );
-    return sides.length > 0 && sides.every((passive) => passive);
+    if (sides.includes(false)) return false;
+    return sides.length === 0 || sides.includes(null) ? null : true;
+  }
+
+  /** Where evidence about a database's local writes can begin, by what its reader said last, also before a restart. */
+  localMark(database: string): string | null {
+    const [first] = this.sidesOn(database);
+    return first === undefined ? null : this.strays.shown(first.m.config.name, first.side).mark;
   }
 
   /** Makes known what changed by the mere passing of time; called a few times a second. */
@@ -293,7 +308,7 @@ export class Engine {
       for (const link of Object.values(m.links)) {
         const id = linkId(m.name, link.name);
         const known = same ? before.get(id) : undefined;
-        this.links.set(id, known ?? { id, migration: m.name, config: link, tracker: newTracker(link) });
+        this.links.set(id, known ?? newLink(id, m.name, link));
       }
     }
     this.migrations = migrations;
@@ -355,6 +370,8 @@ export class Engine {
     for (const m of this.migrations.values()) {
       const sides = (['source', 'target'] as const).filter((side) => m.config[side] === o.database);
       for (const side of sides) {
+        // What was read before a change was seen says nothing about it.
+        if (o.at < m.answers[side].at) continue;
         const answer: DirectionAnswer =
           o.rows === null
             ? { unknown: o.reason ?? 'the collector gave no reason' }
@@ -372,14 +389,18 @@ export class Engine {
     this.set(link.migration, new Map([[`${link.config.name}.${o.signal}`, reading]]), now);
   }
 
-  private observeChain(o: ChainSeen | ChainFault, now: Us): void {
+  private observeChain(o: ChainSeen | ChainFault | ChainBroken, now: Us): void {
     const link = this.links.get(o.link);
     if (link === undefined) return;
     let reading: Reading;
     if (o.kind === 'chain-fault') {
       reading = this.chains.unseen(o.link, o.reason, o.at);
     } else {
-      const seen = this.chains.see(o.link, o.facts, o.at, o.freshUs, this.clock.wallNow());
+      const wall = this.clock.wallNow();
+      const seen =
+        o.kind === 'chain-broken'
+          ? this.chains.broke(o.link, o.what, o.at, wall)
+          : this.chains.see(o.link, o.facts, o.at, o.freshUs, wall);
       reading = seen.reading;
       for (const news of seen.news) this.output.broke?.(o.link, news);
     }
@@ -387,35 +408,39 @@ export class Engine {
   }
 
   private observeLocal(o: LocalWatch | LocalWrites, now: Us): void {
-    const wall = this.clock.wallNow();
-    for (const m of this.migrations.values()) {
-      const { name } = m.config;
-      for (const side of ['source', 'target'] as const) {
-        if (m.config[side] !== o.database) continue;
-        const tracker = this.strays.of(name, side);
-        if (o.kind === 'local-writes') {
-          const before = tracker.kept.count;
-          const stray = this.strays.wrote(name, side, m.direction, o.writes, o.at, wall);
-          if (stray && before === 0) this.output.stray?.(name, side, tracker.kept);
-        } else if (o.watching) {
-          tracker.watching(o.at, wall, o.emptyGap);
-        } else {
-          // While nobody knows the direction the side may be the passive one, so the gap counts.
-          const passive = passiveSide(m.direction);
-          tracker.unwatched(wall, o.reason ?? 'its local writes are not watched', passive === null || passive === side);
-        }
-        this.showLocal(m, now);
-      }
+    const wall = this.clock.wallNow() - (now - o.at) / US_PER_MS;
+    for (const { m, side } of this.sidesOn(o.database)) {
+      this.tellStrays(m, this.strays.observe(m.config.name, side, o, wall));
+      this.showLocal(m, now);
     }
+  }
+
+  /** The direction is unknown until it has been read again: what is written after the change belongs to the new one. */
+  private touchDirection(o: DirectionTouched, now: Us): void {
+    for (const { m, side } of this.sidesOn(o.database)) {
+      this.tellStrays(m, this.strays.directionTouched(m.config.name, side, this.clock.wallNow()));
+      m.answers[side] = { answer: { unknown: 'it was changed just now, and is read again' }, at: o.at };
+      this.judgeDirection(m, now);
+    }
+  }
+
+  private sidesOn(database: string): { m: MigrationState; side: SideName }[] {
+    return [...this.migrations.values()].flatMap((m) =>
+      (['source', 'target'] as const).filter((side) => m.config[side] === database).map((side) => ({ m, side })),
+    );
+  }
+
+  private tellStrays(m: MigrationState, strays: readonly FirstStray[]): void {
+    for (const { side, latched } of strays) this.output.stray?.(m.config.name, side, latched);
   }
 
   private showLocal(m: MigrationState, now: Us): void {
     const readings = new Map<string, Reading>();
     for (const side of ['source', 'target'] as const) {
-      const { writes, age } = this.strays.of(m.config.name, side).local(now);
+      const { writes, age } = this.strays.local(m.config.name, side, now);
       readings.set(`${side}.local_writes`, writes).set(`${side}.last_local_write_age`, age);
     }
-    readings.set('standby.stray_writes', this.strays.reading(m.config.name, m.direction, now));
+    readings.set('standby.stray_writes', this.strays.reading(m.config.name, this.direction(m.config.name), now));
     this.set(m.config.name, readings, now);
   }
 
@@ -425,7 +450,10 @@ export class Engine {
     const delay = link.tracker.observe(o);
     if (delay !== null) this.output.delay(link.id, delay);
     const readings = new Map<string, Reading>();
-    for (const [name, reading] of Object.entries(link.tracker.readings(now))) {
+    const lag = link.tracker.readings(now);
+    if (o.kind === 'applied' || o.kind === 'applied-fault') link.drain.observe(o);
+    const drain = link.drain.readings(now, lag.lag_by_position);
+    for (const [name, reading] of Object.entries({ ...lag, ...drain })) {
       readings.set(`${link.config.name}.${name}`, reading as Reading);
     }
     this.set(link.migration, readings, now);
@@ -501,7 +529,11 @@ export class Engine {
         group.advance(now);
         group.restart(concerns);
       }
+      // What was compared is the other way round now.
+      const turned = unknown('the direction has changed; the sequences are compared again', now);
+      this.set(m.config.name, new Map([['sequences.behind', turned]]), now);
     }
+    this.tellStrays(m, this.strays.turn(m.config.name, after, this.clock.wallNow()));
     this.setAliases(m, now);
     if (changed) this.output.direction(m.config.name, after, before);
   }
@@ -523,7 +555,10 @@ export class Engine {
   }
 
   private jump(what: string, lostUs: Us, now: Us): void {
-    for (const link of this.links.values()) link.tracker.reset();
+    for (const link of this.links.values()) {
+      link.tracker.reset();
+      link.drain.reset();
+    }
     for (const m of this.migrations.values()) {
       for (const side of ['source', 'target'] as const) m.answers[side] = { ...m.answers[side], at: -Infinity };
     }
@@ -551,12 +586,10 @@ export function contextOf(m: MigrationConfig): SignalContext {
   return { links: m.links.reverse === undefined ? ['forward'] : ['forward', 'reverse'], traffic: {}, dns: [] };
 }
 
-function newTracker(link: LinkConfig): LagTracker {
-  return new LagTracker({
-    lagFreshUs: lagFreshness(link.heartbeat.intervalUs),
-    freshUs: link.freshnessUs,
-    flows: link.flows,
-  });
+function newLink(id: LinkId, migration: string, config: LinkConfig): LinkState {
+  const { flows, freshnessUs: freshUs } = config;
+  const tracker = new LagTracker({ lagFreshUs: lagFreshness(config.heartbeat.intervalUs), freshUs, flows });
+  return { id, migration, config, tracker, drain: new LinkDrain(flows, freshUs) };
 }
 
 function readingOf(o: LinkReading | SideReading | MigrationReading, freshUs: Us): Reading {

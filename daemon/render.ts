@@ -1,5 +1,5 @@
 /** How readings, verdicts and journal entries look to the outside: the JSON of the API. */
-import { wallIso, US_PER_MS, US_PER_S, type Us } from './core/clock.js';
+import { wallIso, US_PER_MS, US_PER_S, type Clock, type Us } from './core/clock.js';
 import type { Verdict } from './core/gate.js';
 import { stateAt, valueAt, type Reading } from './core/signal.js';
 import { formatDurationUs, type Unit } from './core/units.js';
@@ -9,6 +9,29 @@ import type { SignalJson, VerdictJson } from './http/port.js';
 export interface Instant {
   monotonic: Us;
   wall: number;
+}
+
+/** How far the clocks may drift against each other before instants are rendered by a new look at them. */
+const DRIFT_US: Us = 2_000;
+
+/**
+ * Looks at both clocks in such a way that an instant is rendered as the same text at every question: the wall clock comes
+ * in whole milliseconds, and a gate's `since` that goes to and fro by one would look like a change to whoever compares it.
+ */
+export class SteadyLook {
+  #offsetUs: Us = -Infinity;
+
+  constructor(private readonly clock: Clock) {}
+
+  now(): Instant {
+    // In this order: being interrupted in between makes the difference smaller, never larger.
+    const wall = this.clock.wallNow();
+    const monotonic = this.clock.monotonicNow();
+    const offsetUs = wall * US_PER_MS - monotonic;
+    // Milliseconds are cut off, so the largest difference is the nearest to the truth.
+    if (offsetUs > this.#offsetUs || this.#offsetUs - offsetUs > DRIFT_US) this.#offsetUs = offsetUs;
+    return { monotonic, wall: (monotonic + this.#offsetUs) / US_PER_MS };
+  }
 }
 
 /** Texts of instants that are remembered before the memory starts afresh. */

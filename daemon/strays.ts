@@ -1,11 +1,20 @@
-/** Local and stray writes of both sides of every migration. */
+/** Local writes of the sides of all migrations: who is passive now, and what is latched of stray writes. */
 import type { Us } from './core/clock.js';
 import type { Direction } from './core/direction.js';
+import type { LocalWatch, LocalWrites } from './core/observation.js';
 import { unknown, type Reading, type SideName } from './core/signal.js';
-import { EMPTY_STRAYS, StrayTracker, type LocalWrite, type StrayMemory } from './core/stray.js';
+import { EMPTY_STRAYS, StrayTracker, type StrayMemory } from './core/stray.js';
 
 /** Memories by `migration.side`, as they are kept in the store. */
 export type StrayMemories = Readonly<Record<string, StrayMemory>>;
+
+/** A side whose first stray write has just been latched. */
+export interface FirstStray {
+  side: SideName;
+  latched: StrayMemory;
+}
+
+const SIDES: readonly SideName[] = ['source', 'target'];
 
 /** The side that carries no production writes; null while the direction is unknown. */
 export function passiveSide(direction: Direction): SideName | null {
@@ -18,32 +27,38 @@ export class Strays {
   private readonly trackers = new Map<string, StrayTracker>();
 
   constructor(kept: StrayMemories) {
-    for (const [key, memory] of Object.entries(kept)) this.trackers.set(key, new StrayTracker(memory));
+    // A store that an earlier version has written may know less.
+    for (const [key, memory] of Object.entries(kept)) {
+      this.trackers.set(key, new StrayTracker({ ...EMPTY_STRAYS, ...memory }));
+    }
   }
 
-  /** The tracker of a side. */
-  of(migration: string, side: SideName): StrayTracker {
-    const key = `${migration}.${side}`;
-    const tracker = this.trackers.get(key) ?? new StrayTracker();
-    this.trackers.set(key, tracker);
-    return tracker;
+  /** Takes what is known of a migration's direction now; answers what that made stray. */
+  turn(migration: string, direction: Direction, wall: number): FirstStray[] {
+    const passive = passiveSide(direction);
+    const epoch = direction.direction === 'unknown' ? 0 : direction.epoch;
+    return SIDES.flatMap((side) =>
+      this.change(migration, side, (t) => t.turn(passive === null ? null : passive === side, epoch, wall)),
+    );
   }
 
-  /**
-   * Takes local writes of a side. While the direction is unknown nobody can say that they are not stray, so they count
-   * unless the side is certainly the active one.
-   */
-  wrote(
-    migration: string,
-    side: SideName,
-    direction: Direction,
-    writes: readonly LocalWrite[],
-    at: Us,
-    wall: number,
-  ): boolean {
-    const active = passiveSide(direction) !== null && passiveSide(direction) !== side;
-    this.of(migration, side).wrote(at, wall, writes, !active);
-    return !active;
+  /** Takes what a side's reader says; `wall` is the wall clock at the instant of the observation. */
+  observe(migration: string, side: SideName, o: LocalWatch | LocalWrites, wall: number): FirstStray[] {
+    return this.change(migration, side, (t) => {
+      if (o.kind === 'local-writes') t.wrote(o.at, wall, o.writes);
+      else if (o.watching) t.watching(o.at, wall, o.emptyGap, o.mark);
+      else t.unwatched(o.reason ?? 'its local writes are not watched');
+    });
+  }
+
+  /** A change of direction was seen among the changes of a side. */
+  directionTouched(migration: string, side: SideName, wall: number): FirstStray[] {
+    return this.change(migration, side, (t) => t.directionTouched(wall));
+  }
+
+  /** Readings of a side's own signals. */
+  local(migration: string, side: SideName, now: Us): { writes: Reading; age: Reading } {
+    return this.of(migration, side).local(now);
   }
 
   /** What `standby.stray_writes` reads. */
@@ -53,18 +68,32 @@ export class Strays {
     return this.of(migration, side).strays(now);
   }
 
-  /** What the API shows of a side: null where nothing is known. */
+  /** What the API shows of a side. */
   shown(migration: string, side: SideName): StrayMemory {
     return this.trackers.get(`${migration}.${side}`)?.kept ?? EMPTY_STRAYS;
   }
 
-  /** Clears both sides of a migration of what was written before `begunAt` (wall clock). */
-  clear(migration: string, begunAt: number): void {
-    for (const side of ['source', 'target'] as const) this.of(migration, side).clear(begunAt);
+  /** Clears both sides of a migration of what was written before `begunAt` (wall clock), or of everything (Infinity). */
+  clear(migration: string, begunAt: number, wall: number): void {
+    for (const side of SIDES) this.of(migration, side).clear(begunAt, wall);
   }
 
   /** Everything, for the store. */
   get kept(): StrayMemories {
     return Object.fromEntries([...this.trackers].map(([key, tracker]) => [key, tracker.kept]));
+  }
+
+  private of(migration: string, side: SideName): StrayTracker {
+    const key = `${migration}.${side}`;
+    const tracker = this.trackers.get(key) ?? new StrayTracker();
+    this.trackers.set(key, tracker);
+    return tracker;
+  }
+
+  private change(migration: string, side: SideName, act: (tracker: StrayTracker) => void): FirstStray[] {
+    const tracker = this.of(migration, side);
+    const before = tracker.kept.count;
+    act(tracker);
+    return before === 0 && tracker.kept.count > 0 ? [{ side, latched: tracker.kept }] : [];
   }
 }

@@ -24,7 +24,7 @@ import type {
   SignalJson,
   VerdictJson,
 } from './http/port.js';
-import { IsoMemory, signalJson, verdictJson, type Instant } from './render.js';
+import { IsoMemory, signalJson, verdictJson, type Instant, type SteadyLook } from './render.js';
 import { passiveSide } from './strays.js';
 import type { Attestation, JournalEntry, Store } from './store/store.js';
 
@@ -33,6 +33,7 @@ export interface ViewParts {
   version: string;
   config: () => Config;
   clock: Clock;
+  look: SteadyLook;
   engine: Engine;
   events: EventStream;
   store: Store;
@@ -192,7 +193,7 @@ export class View implements DaemonPort {
   }
 
   private now(): Instant {
-    return { monotonic: this.parts.clock.monotonicNow(), wall: this.parts.clock.wallNow() };
+    return this.parts.look.now();
   }
 
   /** Attestations have no list of their own: those that a gate asks for, and those that were given. */

@@ -15,6 +15,8 @@ export interface Issued {
 export interface Sighting {
   readonly run: string;
   readonly seq: number;
+  /** The database that showed it; left out where that cannot be told. */
+  readonly home?: string;
 }
 
 interface LinkState {
@@ -29,6 +31,8 @@ interface LinkState {
   readonly recent: Map<number, Issued>;
   /** Kept apart from `recent`, so that a stall of days still knows since when it lasts. */
   oldestUnseen: Issued | null;
+  /** The database that the heartbeats are written to; null while that cannot be told. */
+  home: string | null;
 }
 
 /** How many heartbeats of a link are remembered; a stall may last for days. */
@@ -58,6 +62,11 @@ export class HeartbeatLedger {
     const state = this.#state(link);
     state.runs += 1;
     return `${this.process}-${state.runs}`;
+  }
+
+  /** Names the database that the link's heartbeats are written to from now on. */
+  writesTo(link: LinkId, home: string | null): void {
+    this.#state(link).home = home;
   }
 
   /** Whether the run belongs to this process. */
@@ -101,7 +110,9 @@ export class HeartbeatLedger {
   /**
    * Records what the target shows: an answer to a question (`askedAt` set, `sighting` null when it shows nothing) or an
    * event of a stream (`askedAt` null). Every answer is emitted, because it also says what was not there; an event only
-   * when it is news. Returns whether it was news. Rows of other processes and heartbeats never issued are not seen.
+   * when it is news. Returns whether it was news. Rows of other processes and heartbeats never issued are not seen. Nor is
+   * one that is shown by the very database it was written to: nothing has been replicated then, and lag would be small
+   * for ever.
    */
   visible(
     link: LinkId,
@@ -112,6 +123,13 @@ export class HeartbeatLedger {
     emit: Emit,
   ): boolean {
     const state = this.#state(link);
+    if (sighting?.home !== undefined && sighting.home === state.home) {
+      const reason =
+        'the target shows heartbeats before any replication, because source and target lead to the same database: ' +
+        'check both URLs, and where DNS and proxies take them';
+      emit({ kind: 'watch-fault', link, at, reason });
+      return false;
+    }
     let news = false;
     if (
       sighting !== null &&
@@ -179,7 +197,7 @@ export class HeartbeatLedger {
   #state(link: LinkId): LinkState {
     let state = this.#links.get(link);
     if (state === undefined) {
-      state = { issued: this.after, seen: null, carrier: null, runs: 0, recent: new Map(), oldestUnseen: null };
+      state = { issued: this.after, seen: null, carrier: null, runs: 0, recent: new Map(), oldestUnseen: null, home: null };
       this.#links.set(link, state);
     }
     return state;

@@ -22,6 +22,8 @@ export interface SeenRow extends Sighting {
 
 /** A session on the target database that can be asked for heartbeats; each engine has its own. */
 export interface WatcherSession {
+  /** Tells the database that it is in from every other one; left out where that cannot be told. */
+  readonly home?: string;
   /** Chooses the mode of each link by what is possible at present. */
   choose(links: readonly LinkPlan[]): Promise<ReadonlyMap<LinkId, WatchChoice>>;
   /** The newest row of this process for each of these links that has one. */
@@ -132,9 +134,13 @@ export class HeartbeatWatcher implements Collector {
     });
   }
 
-  /** Takes an arrival that the target's WAL reader saw; links that are not watched by WAL ignore it. */
+  /**
+   * Takes an arrival that the target's WAL reader saw; links that are not watched by WAL ignore it. So it is while there
+   * is no session here, or the reader is in another database than it (a proxy or a name that leads to several servers):
+   * then nothing says that what the reader saw is on the target.
+   */
   arrivedByWal(row: SeenRow): void {
-    this.#fromStream(row, 'wal');
+    if (this.#session !== null && this.#session.home === row.home) this.#fromStream(row, 'wal');
   }
 
   /** Has the modes chosen anew, because what they depend on has changed. */

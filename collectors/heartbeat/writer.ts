@@ -29,6 +29,8 @@ export type WriteOutcome = 'not-committed' | 'uncertain';
 
 /** A session on the source database that can write heartbeats; each engine has its own. */
 export interface WriterSession {
+  /** Tells the database that it is in from every other one; null where that cannot be told. */
+  readonly home: string | null;
   /** Takes the lock that lets one process per daemon id write; null, or who holds it. */
   claim(): Promise<string | null>;
   /** Whether this side takes writes (null, or why not), and its position if it has one now. */
@@ -131,6 +133,7 @@ class HeartbeatWriter implements Collector {
     let pruneAt = this.#now() + firstPruneAfterUs;
     let pruning: Promise<void> | null = null;
     try {
+      for (const { id } of this.#links) this.options.ledger.writesTo(id, session.home);
       const before = this.#now();
       this.#refusal = (await session.look()).refusal;
       // The time the first look took is no reason to be late with every heartbeat after it.

@@ -30,6 +30,11 @@ export interface PgConnection {
   readonly client: pg.Client;
   /** As `server_version_num` says, for example 180004. */
   readonly serverVersion: number;
+  /**
+   * The database that this session is in, told apart from every other one whatever its name and address: the start of the
+   * server (to the microsecond; a clone or a standby has its own) and the database's id there.
+   */
+  readonly home: string;
   /** Why the connection is no longer usable; null while it is. After `close` it stays null. */
   readonly lost: Error | null;
   /**
@@ -164,6 +169,7 @@ class Session implements PgConnection {
   readonly #listeners = new Set<(error: Error) => void>();
   readonly #timeoutMs: number;
   #serverVersion = 0;
+  #home = '';
   #lost: Error | null = null;
   #closing = false;
   #ended = false;
@@ -203,6 +209,10 @@ class Session implements PgConnection {
     return this.#serverVersion;
   }
 
+  get home(): string {
+    return this.#home;
+  }
+
   get lost(): Error | null {
     return this.#lost;
   }
@@ -228,9 +238,12 @@ class Session implements PgConnection {
       ([name, value]) => `pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`,
     );
     // One text without parameters: a walsender takes the simple protocol only.
-    const text = `SELECT ${set.join(', ')}, pg_catalog.current_setting('server_version_num') AS version`;
-    const rows = await this.query<{ version: string }>(text);
+    const text = `SELECT ${set.join(', ')}, pg_catalog.current_setting('server_version_num') AS version,
+      (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 || ' ' || (
+        SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) AS home`;
+    const rows = await this.query<{ version: string; home: string }>(text);
     this.#serverVersion = Number(rows[0]?.version);
+    this.#home = rows[0]?.home ?? '';
   }
 
   query<R>(q: QueryText, values?: readonly unknown[], options?: { readonly timeoutMs?: number }): Promise<R[]> {

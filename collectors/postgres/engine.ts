@@ -5,9 +5,14 @@ import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkName } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, Emit, EnginePort, LinkPlan } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
+import { CatalogWatch } from './catalog-watch.js';
+import { ChainCollector } from './chain.js';
+import { logicalCoverage, physicalCoverage } from './coverage-question.js';
 import { postgresHeartbeats } from './heartbeats.js';
+import { LocalWritesCollector } from './local-writes.js';
 import { PhysicalCollector } from './physical.js';
 import { PositionsCollector } from './positions.js';
+import { sequencesBehind } from './sequences-question.js';
 import { SideCollector, type DirectionSight } from './side.js';
 import { doctor } from './setup/doctor.js';
 import { grants } from './setup/grants.js';
@@ -24,13 +29,25 @@ function collectors(
 ): Collector[] {
   const native = links.filter((l) => l.config.via === 'postgres-logical' || l.config.via === 'postgres-physical');
   const needs = new SampledPositions(native.map((l) => ({ id: l.id, flows: l.config.flows })));
-  const made: Collector[] = databases.map((db) => sideCollector(db, context));
+  const made: Collector[] = databases.flatMap((db) => [
+    sideCollector(db, context),
+    new LocalWritesCollector(db, context),
+  ]);
   made.push(...postgresHeartbeats(databases, links, context).collectors);
   for (const { from, to, links: pair } of byPair(native, 'postgres-logical')) {
     made.push(new PositionsCollector(from, to, pair, context, { needs }));
+    made.push(new ChainCollector(from, to, pair, context));
+    made.push(new CatalogWatch(logicalCoverage(from, to, pair), context));
   }
   for (const { from, to, links: pair } of byPair(native, 'postgres-physical')) {
     made.push(new PhysicalCollector(from, to, pair, context, { needs }));
+    made.push(new ChainCollector(from, to, pair, context));
+    made.push(new CatalogWatch(physicalCoverage(from, to, pair), context));
+  }
+  // A migration's sequences are compared by its forward link, whichever way it runs at present.
+  for (const { from, to, links: pair } of byPair(native.filter((l) => l.config.name === 'forward'))) {
+    const migrations = pair.map(({ migration, config }) => ({ migration, tables: config.tables }));
+    made.push(new CatalogWatch(sequencesBehind(from, to, migrations, context.isPassive), context));
   }
   return made.map((c) => tapped(c, (o) => needs.observe(o)));
 }
@@ -42,10 +59,10 @@ interface Pair {
 }
 
 /** Links by the two databases they run between. */
-function byPair(links: readonly LinkPlan[], via: LinkPlan['config']['via']): Pair[] {
+function byPair(links: readonly LinkPlan[], via?: LinkPlan['config']['via']): Pair[] {
   const pairs = new Map<string, Pair>();
   for (const link of links) {
-    if (link.config.via !== via) continue;
+    if (via !== undefined && link.config.via !== via) continue;
     const key = JSON.stringify([link.from.name, link.to.name]);
     const pair = pairs.get(key) ?? { from: link.from, to: link.to, links: [] };
     pair.links.push(link);

@@ -96,8 +96,12 @@ class Session implements WatcherSession {
     const { daemonId } = options.context;
     connection.client.on('notification', (message) => {
       const row = message.channel === channel ? parsePayload(message.payload, daemonId) : null;
-      if (row !== null) arrived(row, 'notify');
+      if (row !== null) arrived({ ...row, home: this.home }, 'notify');
     });
+  }
+
+  get home(): string {
+    return this.connection.home;
   }
 
   async choose(links: readonly LinkPlan[]): Promise<ReadonlyMap<LinkId, WatchChoice>> {
@@ -116,7 +120,7 @@ class Session implements WatcherSession {
     const { context, ledger } = this.options;
     const values = [context.daemonId, links, `${ledger.process}-%`];
     const rows = await this.#query<{ link: LinkId; run: string; seq: string }>(newestSql, values);
-    return rows.map((row) => ({ ...row, seq: Number(row.seq) }));
+    return rows.map((row) => ({ ...row, seq: Number(row.seq), home: this.home }));
   }
 
   exists(rows: readonly RunKey[]): Promise<readonly RunKey[]> {

@@ -98,6 +98,10 @@ class Session implements WriterSession {
     private readonly timeoutMs: number,
   ) {}
 
+  get home(): string {
+    return this.connection.home;
+  }
+
   async claim(): Promise<string | null> {
     const { daemonId } = this.options.context;
     const [row] = await this.#query<{ got: boolean }>(`SELECT pg_catalog.pg_try_advisory_lock(${lockKeySql}) AS got`, [

@@ -2,6 +2,7 @@ import { parseLsn } from '../../daemon/core/position.js';
 import type { PgConnection } from './connection.js';
 import type { ErrorCount } from './error-window.js';
 import type { SlotFacts, SubscriptionFacts } from './flow-state.js';
+import type { SlotRetention } from './retention.js';
 
 /**
  * What the servers' own views say about subscriptions, slots and walsenders. One statement for each side covers all
@@ -40,7 +41,7 @@ export interface SourceFacts {
   /** Nothing on this server is beyond it. */
   insert: bigint;
   /** By name; what is missing does not exist on this server. */
-  slots: ReadonlyMap<string, SlotFacts>;
+  slots: ReadonlyMap<string, SlotFacts & SlotRetention>;
 }
 
 const capabilities = `
@@ -156,6 +157,7 @@ export async function sourceView(connection: PgConnection, timeoutMs: number): P
 const slotsSql = `
   SELECT h.sendable::pg_catalog.text, h.insert::pg_catalog.text, h.timeline, s.slot_name AS name, s.database,
          s.database = pg_catalog.current_database() AS ours, s.plugin, s.active_pid, s.wal_status,
+         s.restart_lsn::pg_catalog.text AS restart, s.safe_wal_size::pg_catalog.text AS safe_wal_size,
          r.pid AS walsender, r.state, r.flush_lsn::pg_catalog.text AS flush,
          EXTRACT(epoch FROM r.write_lag)::pg_catalog.float8 AS write_lag,
          EXTRACT(epoch FROM r.replay_lag)::pg_catalog.float8 AS replay_lag
@@ -180,6 +182,8 @@ interface SlotRow {
   plugin: string | null;
   active_pid: number | null;
   wal_status: string | null;
+  restart: string | null;
+  safe_wal_size: string | null;
   walsender: number | null;
   state: string | null;
   flush: string | null;
@@ -190,7 +194,7 @@ interface SlotRow {
 /** Looks at the named slots, their walsenders, and the server's own position. */
 export async function readSource(view: SourceView, slots: readonly string[], timeoutMs: number): Promise<SourceFacts> {
   const rows = await view.connection.query<SlotRow>({ name: 'slots', text: slotsSql }, [slots], { timeoutMs });
-  const found = new Map<string, SlotFacts>();
+  const found = new Map<string, SlotFacts & SlotRetention>();
   for (const row of rows) {
     if (row.name === null) continue;
     found.set(row.name, {
@@ -199,6 +203,8 @@ export async function readSource(view: SourceView, slots: readonly string[], tim
       plugin: row.plugin,
       activePid: row.active_pid,
       walStatus: row.wal_status,
+      restart: lsn(row.restart),
+      safeWalSize: row.safe_wal_size === null ? null : Number(row.safe_wal_size),
       walsender: row.walsender !== null,
       // Every walsender has a state; without the privilege all columns but the process id are null.
       visible: row.state !== null,

@@ -8,6 +8,7 @@ import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.j
 import type { PositionNeeds } from '../heartbeat/needs.js';
 import { quoteIdent, type PgConnection } from './connection.js';
 import { judgeDelays } from './flow-state.js';
+import { judgeRetained, judgeRunway, WalRate, type SlotRetention } from './retention.js';
 import { LazySession } from './lazy-session.js';
 import { both, keepLooking, type Look } from './pace.js';
 import { reasonOf } from './pg-errors.js';
@@ -27,9 +28,19 @@ export interface PhysicalOptions {
   readonly needs: PositionNeeds;
   /** Between looks while nobody waits for a position; 1 s unless told. */
   readonly intervalMs?: number;
+  /** For so long the rate of WAL is learnt before `runway` is known; a minute unless told. */
+  readonly learnUs?: Us;
 }
 
-const signals = ['running', 'errors', 'backlog_bytes', 'transit_delay', 'apply_delay'] as const satisfies LinkSignal[];
+const signals = [
+  'running',
+  'errors',
+  'backlog_bytes',
+  'retained_bytes',
+  'runway',
+  'transit_delay',
+  'apply_delay',
+] as const satisfies LinkSignal[];
 
 const defaultIntervalMs = 1_000;
 const queryTimeoutMs = 1_500;
@@ -41,8 +52,8 @@ const noErrorCounter = 'physical replay has no error counter: a standby that can
 interface Sight {
   askedAt: Us;
   at: Us;
-  standby: StandbyFacts;
-  primary: PrimaryFacts;
+  standby: StandbyFacts & { slotName: string | null };
+  primary: PrimaryFacts & { slots: ReadonlyMap<string, SlotRetention> };
 }
 
 /** A session and the system identifier of the server it leads to. */
@@ -62,6 +73,7 @@ export class PhysicalCollector implements Collector {
   readonly #target: LazySession;
   readonly #names: PhysicalNames;
   #identified: { source: Identified | null; target: Identified | null } = { source: null, target: null };
+  readonly #walRate: WalRate;
   #running: number | null | undefined;
   #failing: string | null = null;
 
@@ -80,6 +92,7 @@ export class PhysicalCollector implements Collector {
       fromUser: quoteIdent(from.address.user),
       toUser: quoteIdent(to.address.user),
     };
+    this.#walRate = new WalRate(options.learnUs);
     const session = {
       applicationName: `lockgate/${context.daemonId}/standby`,
       statementTimeoutMs,
@@ -173,6 +186,12 @@ export class PhysicalCollector implements Collector {
     const running = judgeStreaming(this.#names, standby, primary);
     const match = standby.receiver === null ? null : matchWalsender(standby.receiver, primary.walsenders);
     const delays = judgeDelays(match?.kind === 'one' ? [match.walsender] : [], this.#names.fromUser);
+    this.#walRate.observe(at, primary.sendable);
+    const rate = this.#walRate.perSecond();
+    const head = { kind: 'lsn', lsn: primary.sendable } as const;
+    const { slotName } = standby;
+    const slot = slotName === null ? null : (primary.slots.get(slotName) ?? null);
+    const retained = [{ flow: STANDBY_FLOW, slotName, slot }];
     const readings = {
       running,
       errors: { value: null, reason: noErrorCounter },
@@ -181,21 +200,23 @@ export class PhysicalCollector implements Collector {
         applied.lsn === null
           ? { value: null, reason: applied.reason }
           : {
-              value: bytesBetween({ kind: 'lsn', lsn: applied.lsn }, { kind: 'lsn', lsn: primary.sendable }),
+              value: bytesBetween({ kind: 'lsn', lsn: applied.lsn }, head),
               reason: null,
             },
+      retained_bytes: judgeRetained(this.#names.from, retained, head.lsn),
       transit_delay: delays.transit,
       apply_delay: delays.apply,
     };
     const news = this.#running !== running.value;
     this.#running = running.value;
-    for (const { id } of this.links) {
+    for (const { id, config } of this.links) {
+      const runway = judgeRunway(this.#names.from, retained, head.lsn, config.retentionLimitBytes, rate);
       const flow = { link: id, flow: STANDBY_FLOW, at };
       if (applied.lsn === null) emit({ kind: 'applied-fault', ...flow, reason: applied.reason });
-      else emit({ kind: 'applied', ...flow, position: { kind: 'lsn', lsn: applied.lsn }, askedAt });
+      else emit({ kind: 'applied', ...flow, position: { kind: 'lsn', lsn: applied.lsn }, head, askedAt });
       if (!full && !news) continue;
       for (const signal of signals) {
-        const { value, reason } = readings[signal];
+        const { value, reason } = signal === 'runway' ? runway : readings[signal];
         emit({ kind: 'link-reading', link: id, signal, value, reason, at });
       }
     }

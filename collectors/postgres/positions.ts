@@ -1,5 +1,5 @@
 import type { Us } from '../../daemon/core/clock.js';
-import type { DatabaseConfig } from '../../daemon/core/config.js';
+import type { DatabaseConfig, LinkConfig } from '../../daemon/core/config.js';
 import { LockgateError } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import { bytesBetween, formatLsn } from '../../daemon/core/position.js';
@@ -32,16 +32,27 @@ import {
 import { both, keepLooking, type Look } from './pace.js';
 import { reasonOf } from './pg-errors.js';
 import { LazySession } from './lazy-session.js';
+import { judgeRetained, judgeRunway, WalRate, type SlotRetention } from './retention.js';
 
 /** What the collector is told besides the links. */
 export interface PositionsOptions {
   readonly needs: PositionNeeds;
   /** Between looks while nobody waits for a position; 1 s unless told. */
   readonly intervalMs?: number;
+  /** For so long the rate of WAL is learnt before `runway` is known; a minute unless told. */
+  readonly learnUs?: Us;
 }
 
 /** The signals of a link that this collector answers for. */
-const signals = ['running', 'errors', 'backlog_bytes', 'transit_delay', 'apply_delay'] as const satisfies LinkSignal[];
+const signals = [
+  'running',
+  'errors',
+  'backlog_bytes',
+  'retained_bytes',
+  'runway',
+  'transit_delay',
+  'apply_delay',
+] as const satisfies LinkSignal[];
 type Signal = (typeof signals)[number];
 
 interface Value {
@@ -79,6 +90,7 @@ export class PositionsCollector implements Collector {
   readonly #memories = new Map<string, FlowMemory>();
   readonly #windows = new Map<string, ErrorWindow>();
   readonly #reported = new Map<string, string>();
+  readonly #walRate: WalRate;
   /** Slots of the subscriptions as the target named them last. */
   #slots: readonly string[] = [];
   #view: { view: TargetView; at: Us } | null = null;
@@ -100,6 +112,7 @@ export class PositionsCollector implements Collector {
       statementTimeoutMs,
       connectTimeoutMs,
     };
+    this.#walRate = new WalRate(options.learnUs);
     this.#source = new LazySession(from, session, context.clock);
     this.#target = new LazySession(to, session, context.clock);
   }
@@ -195,6 +208,8 @@ export class PositionsCollector implements Collector {
     const { target, source, askedAt, at } = sight;
     const applied = new Map<string, AppliedState>();
     for (const flow of this.#subscriptions) applied.set(flow, this.#applied(flow, sight));
+    this.#walRate.observe(at, source.insert);
+    const head = { kind: 'lsn', lsn: source.sendable } as const;
     const blind = new Set<LinkId>();
     for (const { id, config } of this.links) {
       let least: bigint | null = null;
@@ -207,7 +222,7 @@ export class PositionsCollector implements Collector {
           emit({ kind: 'applied-fault', link: id, flow, at, reason: state.reason });
         } else {
           if (least === null || state.lsn < least) least = state.lsn;
-          emit({ kind: 'applied', link: id, flow, position: { kind: 'lsn', lsn: state.lsn }, askedAt, at });
+          emit({ kind: 'applied', link: id, flow, position: { kind: 'lsn', lsn: state.lsn }, head, askedAt, at });
         }
       }
       const slots = config.flows.flatMap((flow) => this.#slotOf(flow, sight) ?? []);
@@ -224,9 +239,10 @@ export class PositionsCollector implements Collector {
           missing !== null || least === null
             ? { value: null, reason: missing ?? 'the link has no flow' }
             : {
-                value: bytesBetween({ kind: 'lsn', lsn: least }, { kind: 'lsn', lsn: source.sendable }),
+                value: bytesBetween({ kind: 'lsn', lsn: least }, head),
                 reason: null,
               },
+        ...this.#retention(config, sight),
         transit_delay: delays.transit,
         apply_delay: delays.apply,
       });
@@ -257,7 +273,21 @@ export class PositionsCollector implements Collector {
     return judgeRunning(this.#names(flow), sight.target.inRecovery, subscription, this.#slotOf(flow, sight));
   }
 
-  #slotOf(flow: string, sight: Sight): SlotFacts | null {
+  #retention({ flows, retentionLimitBytes }: LinkConfig, sight: Sight): Record<'retained_bytes' | 'runway', Value> {
+    const { sendable } = sight.source;
+    const slots = flows.map((flow) => ({
+      flow,
+      slotName: sight.target.subscriptions.get(flow)?.slot ?? null,
+      slot: this.#slotOf(flow, sight),
+    }));
+    const rate = this.#walRate.perSecond();
+    return {
+      retained_bytes: judgeRetained(this.from.name, slots, sendable),
+      runway: judgeRunway(this.from.name, slots, sendable, retentionLimitBytes, rate),
+    };
+  }
+
+  #slotOf(flow: string, sight: Sight): (SlotFacts & SlotRetention) | null {
     const name = sight.target.subscriptions.get(flow)?.slot ?? null;
     return name === null ? null : (sight.source.slots.get(name) ?? null);
   }

@@ -35,7 +35,13 @@ export interface SideOptions {
   readonly intervalMs?: number;
 }
 
-const signals = ['reachable', 'writable', 'clock_skew'] as const satisfies SideSignal[];
+const signals = [
+  'reachable',
+  'writable',
+  'clock_skew',
+  'longest_transaction',
+  'connections',
+] as const satisfies SideSignal[];
 
 const defaultIntervalMs = 1_000;
 const queryTimeoutMs = 1_000;
@@ -62,6 +68,10 @@ interface SideRow {
   direction_table: boolean;
   direction_readable: boolean;
   direction_filtered: boolean;
+  all_stats: boolean;
+  connections: number;
+  oldest_s: number | null;
+  oldest_prepared_s: number | null;
 }
 
 // ALTER DATABASE or ALTER ROLE … SET reaches new sessions only, so what they would get is read along: when it changes,
@@ -81,11 +91,23 @@ const sideSql = `
          coalesce(pg_catalog.has_schema_privilege(t.relnamespace, 'USAGE')
               AND pg_catalog.has_table_privilege(t.oid, 'SELECT'), false) AS direction_readable,
          coalesce(pg_catalog.row_security_active(t.oid), false) AS direction_filtered,
+         pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS all_stats,
+         a.connections, a.oldest_s, p.oldest_prepared_s,
          (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8::pg_catalog.text AS clock_us
     FROM (SELECT 1) one
     LEFT JOIN (SELECT c.oid, c.relnamespace
                  FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
-                WHERE n.nspname = 'lockgate' AND c.relname = 'direction') t ON true`;
+                WHERE n.nspname = 'lockgate' AND c.relname = 'direction') t ON true
+    CROSS JOIN (SELECT pg_catalog.count(*) FILTER (WHERE s.backend_type = 'client backend'
+                         AND s.application_name NOT LIKE 'lockgate/%')::pg_catalog.int4 AS connections,
+                       EXTRACT(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(s.xact_start)
+                         FILTER (WHERE s.backend_xid IS NOT NULL))::pg_catalog.float8 AS oldest_s
+                  FROM pg_catalog.pg_stat_activity s
+                 WHERE s.datname = pg_catalog.current_database()) a
+    CROSS JOIN (SELECT EXTRACT(epoch FROM pg_catalog.clock_timestamp()
+                         - pg_catalog.min(x.prepared))::pg_catalog.float8 AS oldest_prepared_s
+                  FROM pg_catalog.pg_prepared_xacts x
+                 WHERE x.database = pg_catalog.current_database()) p`;
 
 const directionSql = `
   SELECT migration, epoch::pg_catalog.text AS epoch, direction, changed_by AS "changedBy", reason,
@@ -168,6 +190,7 @@ export class SideCollector implements Collector {
     const obstacle = obstacleOf(row);
     emit(this.#reading('writable', obstacle === null ? 1 : 0, obstacle, at));
     emit(this.#reading('clock_skew', skew.value, skew.reason, at));
+    this.#activity(emit, row, at);
 
     const { onDirection } = this.options;
     if (onDirection === undefined) return;
@@ -209,6 +232,20 @@ export class SideCollector implements Collector {
     return { row, at, skew: skewOf(Number(row.clock_us), { wallBefore, wallAfter, roundTripUs: at - before }) };
   }
 
+  /** Sessions and their transactions; the server hides those of others from a user without the privilege. */
+  #activity(emit: Emit, row: SideRow, at: Us): void {
+    const { name, address } = this.database;
+    const hidden = row.all_stats
+      ? null
+      : `other sessions on ${name} are hidden; GRANT pg_read_all_stats TO ${quoteIdent(address.user)}`;
+    const oldest = Math.max(0, row.oldest_s ?? 0, row.oldest_prepared_s ?? 0);
+    const prepared = row.oldest_prepared_s !== null && row.oldest_prepared_s >= (row.oldest_s ?? 0);
+    // When a prepared transaction began is not known any more, only when it was prepared.
+    const remark = prepared ? 'a prepared transaction (pg_prepared_xacts); counted from when it was prepared' : null;
+    emit(this.#reading('longest_transaction', hidden === null ? oldest : null, hidden ?? remark, at));
+    emit(this.#reading('connections', hidden === null ? row.connections : null, hidden, at));
+  }
+
   #fail(emit: Emit, error: LockgateError): void {
     const at = this.context.clock.monotonicNow();
     const reason = reasonOf(error);
@@ -216,8 +253,7 @@ export class SideCollector implements Collector {
     this.#failing = reason;
     const notAsked = ownFaults.has(error.code);
     emit(this.#reading('reachable', notAsked ? null : 0, reason, at));
-    emit(this.#reading('writable', null, reason, at));
-    emit(this.#reading('clock_skew', null, reason, at));
+    for (const signal of signals) if (signal !== 'reachable') emit(this.#reading(signal, null, reason, at));
     this.options.onDirection?.({ database: this.database.name, at, rows: null, reason });
   }
 

@@ -20,11 +20,24 @@ const maxRetainedBytes = 1024 ** 3;
 /** More than this must not be written to the server's disk to decode for a monitor. */
 const maxSpilledBytes = 1024 ** 3;
 
-/** Looks at the server before a slot is made, over the walsender connection itself; throws a SourceError when WAL cannot or should not be read. */
+/** How the temporary slots of a daemon's WAL readers begin, before `_` and something random. */
+export function readerSlotPrefix(daemonId: string): string {
+  return `lockgate_${daemonId.toLowerCase().replace(/[^a-z0-9]+/g, '_')}`.slice(0, 50);
+}
+
+/** What a daemon's WAL readers call themselves in pg_stat_activity. */
+export function readerApplicationName(daemonId: string): string {
+  return `lockgate/${daemonId}/wal`;
+}
+
+/**
+ * Looks at the server before a slot is made, over the walsender connection itself; throws a SourceError when WAL cannot or
+ * should not be read. `publication` is what is to be read by pgoutput, null for a plugin that needs none.
+ */
 export async function checkWalReading(
   connection: PgConnection,
   db: DatabaseConfig,
-  publication: string,
+  publication: string | null,
 ): Promise<void> {
   // One text without parameters: a walsender takes the simple protocol only. The name is a constant of ours.
   const [facts] = await connection.query<Facts>(`
@@ -35,8 +48,8 @@ export async function checkWalReading(
       pg_catalog.current_setting('max_wal_senders')::int
         - (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders())::int AS senders_left,
       pg_catalog.current_setting('synchronous_standby_names') AS sync_names,
-      EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = '${publication}') AS publication,
-      EXISTS (SELECT FROM pg_catalog.pg_publication_tables WHERE pubname = '${publication}'
+      EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = '${publication ?? ''}') AS publication,
+      EXISTS (SELECT FROM pg_catalog.pg_publication_tables WHERE pubname = '${publication ?? ''}'
         AND schemaname = 'lockgate' AND tablename = 'heartbeat') AS published`);
   if (facts === undefined) return;
   const refuse = (code: string, message: string, hint: string): never => {
@@ -49,7 +62,7 @@ export async function checkWalReading(
     const hint = 'set wal_level = logical and restart the server (RDS: rds.logical_replication = 1), or `read: off`';
     refuse('wal_level', `wal_level is ${facts.wal_level}`, hint);
   }
-  if (!facts.publication || !facts.published) {
+  if (publication !== null && (!facts.publication || !facts.published)) {
     const what = facts.publication
       ? `publication ${publication} lacks lockgate.heartbeat`
       : `there is no publication ${publication}`;
@@ -78,7 +91,8 @@ export async function checkWalUse(
   const slots = await side<{ slot_name: string; retained: string | null; stats: boolean }>(
     `SELECT slot_name::text, pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::text AS retained,
         pg_catalog.to_regclass('pg_catalog.pg_stat_replication_slots') IS NOT NULL AS stats
-      FROM pg_catalog.pg_replication_slots WHERE temporary AND pg_catalog.starts_with(slot_name::text, $1)`,
+      FROM pg_catalog.pg_replication_slots WHERE temporary AND pg_catalog.starts_with(slot_name::text, $1)
+        AND pg_catalog.length(slot_name::text) = pg_catalog.length($1) + 8`, // else those of another reader would count
     [`${slotPrefix}_`],
   );
   const hint = 'end long write transactions; the reader starts again after a rest; or set `read: off`';

@@ -1,4 +1,4 @@
-import type { Pgoutput } from 'pg-logical-replication';
+import { PgoutputPlugin, type Pgoutput } from 'pg-logical-replication';
 import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.js';
 import type { HeartbeatLedger } from '../heartbeat/ledger.js';
 import type { SeenRow } from '../heartbeat/watcher.js';
@@ -6,11 +6,13 @@ import { US_PER_S, type Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError, messageOf } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
+import { parseLsn } from '../../daemon/core/position.js';
 import type { LinkId } from '../../daemon/core/signal.js';
-import { connect } from './connection.js';
-import { classify, reasonOf } from './pg-errors.js';
-import { checkWalReading, checkWalUse } from './wal-checks.js';
-import { streamWal, type ClockSample } from './wal-stream.js';
+import { quoteIdent, quoteLiteral } from './connection.js';
+import { reasonOf } from './pg-errors.js';
+import { checkWalReading, readerApplicationName, readerSlotPrefix } from './wal-checks.js';
+import { pauseMs, streamGuarded } from './wal-guard.js';
+import type { ClockSample } from './wal-stream.js';
 
 /** Who is told of what the reader of a target sees. */
 export interface WalListener {
@@ -31,10 +33,6 @@ export interface WalReaderOptions {
 }
 
 const publication = 'lockgate';
-const maxBackoffMs = 5_000;
-/** How long a reader that is not permitted, or gave way, stays off. */
-const restMs = 60_000;
-const checkUseEveryMs = 30_000;
 /** Clock samples among which the one with the shortest round trip counts. */
 const clockWindow = 8;
 
@@ -45,6 +43,8 @@ export class WalReader implements Collector {
   readonly #samples: ClockSample[] = [];
   #silentBecause: string | null = 'the WAL reader has not started yet';
   #listener: WalListener | null = null;
+  /** The database whose WAL is being read. */
+  #home = '';
 
   constructor(private readonly options: WalReaderOptions) {
     const { db, links } = options;
@@ -81,9 +81,8 @@ export class WalReader implements Collector {
           const what = refused ? 'the WAL reader stays off; heartbeats are polled' : 'the WAL reader was interrupted';
           if (reason !== logged) context.log.warn({ collector: this.name, error: messageOf(error) }, what);
           logged = reason;
-          const backoffMs = Math.min(100 * 2 ** failures, maxBackoffMs) * (0.5 + Math.random() / 2);
-          failures = Math.min(failures + 1, 16);
-          await context.clock.sleep(refused ? restMs : backoffMs, signal);
+          await context.clock.sleep(pauseMs(error, failures), signal);
+          failures += 1;
         }
       }
     } finally {
@@ -115,79 +114,37 @@ export class WalReader implements Collector {
     this.#listener?.reconsider();
   }
 
-  /** Streams until aborted or broken, and gives way when the slot becomes a burden for the server. */
   async #stream(emit: Emit, streaming: () => void, signal: AbortSignal): Promise<void> {
     const { db, context } = this.options;
-    const inner = new AbortController();
-    const stop = (): void => inner.abort();
-    signal.addEventListener('abort', stop, { once: true });
-    const slotPrefix = `lockgate_${context.daemonId.toLowerCase().replace(/[^a-z0-9]+/g, '_')}`.slice(0, 50);
-    const guards: Promise<Error | null>[] = [];
-    const ended = await streamWal(
+    const parser = new PgoutputPlugin({ protoVersion: 1, publicationNames: [] });
+    await streamGuarded(
       {
         db,
-        clock: context.clock,
-        applicationName: this.#applicationName(),
-        publication,
-        slotPrefix,
-        events: {
-          message: (message, at) => this.#decoded(message, at, emit),
-          clock: (sample) => this.#clock(sample, emit),
+        context,
+        collector: this.name,
+        applicationName: readerApplicationName(context.daemonId),
+        slotPrefix: readerSlotPrefix(context.daemonId),
+        output: {
+          plugin: 'pgoutput',
+          options: `proto_version '1', publication_names ${quoteLiteral(quoteIdent(publication))}`,
+          take: (payload, _, at) => {
+            const message = parser.parse(payload);
+            this.#decoded(message, at, emit);
+            return message.tag === 'commit' && message.commitEndLsn !== null ? parseLsn(message.commitEndLsn) : null;
+          },
         },
-        check: (connection) => checkWalReading(connection, db, publication),
-        side: (sql, values) => this.#side(sql, values),
+        events: { clock: (sample) => this.#clock(sample, emit) },
+        check: (connection) => {
+          this.#home = connection.home;
+          return checkWalReading(connection, db, publication);
+        },
       },
       () => {
         streaming();
         this.#silence(null);
-        context.log.info({ collector: this.name }, 'streaming');
-        guards.push(this.#guard(slotPrefix, inner));
       },
-      inner.signal,
-    ).then(
-      () => null,
-      (error: unknown) => classify(error, db),
+      signal,
     );
-    signal.removeEventListener('abort', stop);
-    inner.abort();
-    // A guard that ended the stream knows why better than the stream does.
-    const excess = (await Promise.all(guards)).find((error) => error !== null);
-    const error = excess ?? ended;
-    if (error !== null) throw error;
-  }
-
-  /** Looks at the slot from time to time; ends the stream and returns the reason when it costs the server too much. */
-  async #guard(slotPrefix: string, stream: AbortController): Promise<Error | null> {
-    const { db, context } = this.options;
-    for (;;) {
-      await context.clock.sleep(checkUseEveryMs, stream.signal);
-      if (stream.signal.aborted) return null;
-      try {
-        const excess = await checkWalUse((sql, values) => this.#side(sql, values), db, slotPrefix);
-        if (excess === null) continue;
-        stream.abort();
-        return excess;
-      } catch (error) {
-        context.log.debug({ collector: this.name, error: messageOf(error) }, 'the slot could not be looked at');
-      }
-    }
-  }
-
-  async #side<R>(sql: string, values: readonly unknown[]): Promise<R[]> {
-    const connection = await connect(this.options.db, {
-      applicationName: this.#applicationName(),
-      statementTimeoutMs: 2_000,
-      connectTimeoutMs: 2_000,
-    });
-    try {
-      return await connection.query<R>(sql, values);
-    } finally {
-      await connection.close();
-    }
-  }
-
-  #applicationName(): string {
-    return `lockgate/${this.options.context.daemonId}/wal`;
   }
 
   #decoded(message: Pgoutput.Message, at: Us, emit: Emit): void {
@@ -200,7 +157,7 @@ export class WalReader implements Collector {
     const [link, seq] = [id as LinkId, Number(text)];
     if (!ledger.owns(run) || !Number.isSafeInteger(seq)) return;
     if (!this.#from.has(link)) {
-      this.#listener?.arrivedByWal({ link, run, seq });
+      this.#listener?.arrivedByWal({ link, run, seq, home: this.#home });
       return;
     }
     const sentAt = ledger.sentAt(link, run, seq);

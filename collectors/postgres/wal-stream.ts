@@ -1,13 +1,12 @@
 import type { EventEmitter } from 'node:events';
 import { randomBytes } from 'node:crypto';
-import { PgoutputPlugin, type Pgoutput } from 'pg-logical-replication';
 import type { Clock, Us } from '../../daemon/core/clock.js';
 import { US_PER_MS, US_PER_S } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { TransientError, messageOf } from '../../daemon/core/errors.js';
 import { parseLsn } from '../../daemon/core/position.js';
 import { Waker } from '../heartbeat/waker.js';
-import { connect, quoteIdent, quoteLiteral, type PgConnection } from './connection.js';
+import { connect, quoteIdent, type PgConnection } from './connection.js';
 import { classify, errorCodeOf, placeOf } from './pg-errors.js';
 
 /** One look at a server's clock, from the answer to a ping. */
@@ -19,11 +18,23 @@ export interface ClockSample {
   readonly at: Us;
 }
 
-/** What a stream tells its owner; none of it may throw. */
+/** How the server is to decode its WAL, and who reads what it sends. */
+export interface WalOutput {
+  readonly plugin: 'pgoutput' | 'test_decoding';
+  /** Options of the plugin, as START_REPLICATION takes them. */
+  readonly options: string;
+  /**
+   * Handles one message of the plugin, sent for WAL at `lsn` and handled at `at`. Returns the position up to which all
+   * is handled by that, or null when the message ends nothing. What it throws ends the stream.
+   */
+  take(payload: Buffer, lsn: bigint, at: Us): bigint | null;
+}
+
+/** What else a stream tells its owner; none of it may throw. */
 export interface WalEvents {
-  /** A decoded message, with the instant at which its bytes were handled. */
-  message(message: Pgoutput.Message, at: Us): void;
-  clock(sample: ClockSample): void;
+  clock?(sample: ClockSample): void;
+  /** The server has sent all that it had to send for WAL before `end`; it says so at every ping, about once a second. */
+  reached?(end: bigint, at: Us): void;
 }
 
 /** What a stream is opened with. */
@@ -31,7 +42,7 @@ export interface WalStreamOptions {
   readonly db: DatabaseConfig;
   readonly clock: Clock;
   readonly applicationName: string;
-  readonly publication: string;
+  readonly output: WalOutput;
   /** Begins the name of the temporary slot. */
   readonly slotPrefix: string;
   readonly events: WalEvents;
@@ -39,6 +50,13 @@ export interface WalStreamOptions {
   readonly check: (connection: PgConnection) => Promise<void>;
   /** Runs one statement over an ordinary connection of its own. */
   readonly side: <R>(sql: string, values: readonly unknown[]) => Promise<R[]>;
+}
+
+/** The temporary slot of a running stream. */
+export interface StreamedSlot {
+  readonly name: string;
+  /** Every transaction that commits beyond it is decoded. */
+  readonly consistentPoint: bigint;
 }
 
 /** The server ends a walsender that hears nothing for so long, so that a dead monitor holds no WAL. */
@@ -50,11 +68,15 @@ const stallAfterUs = 3.5 * US_PER_S;
 const postgresEpochMs = 946_684_800_000;
 
 /**
- * Streams one publication through a temporary slot until `signal` aborts (then it resolves) or the stream breaks (then it
- * rejects with a classified error). In both cases the connection is closed, and with it the slot is gone. `streaming` is
- * called once the server has begun to send.
+ * Streams what one plugin makes of the WAL through a temporary slot until `signal` aborts (then it resolves) or the stream
+ * breaks (then it rejects with a classified error). In both cases the connection is closed, and with it the slot is gone.
+ * `streaming` is called with the slot's name and the position it begins at once the server has begun to send.
  */
-export async function streamWal(options: WalStreamOptions, streaming: () => void, signal: AbortSignal): Promise<void> {
+export async function streamWal(
+  options: WalStreamOptions,
+  streaming: (slot: StreamedSlot) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const { db, applicationName } = options;
   const connection = await connect(
     db,
@@ -99,12 +121,18 @@ function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }
 
-async function createSlot(connection: PgConnection, options: WalStreamOptions, signal: AbortSignal): Promise<string> {
-  const slot = `${options.slotPrefix}_${randomBytes(4).toString('hex')}`;
+async function createSlot(
+  connection: PgConnection,
+  options: WalStreamOptions,
+  signal: AbortSignal,
+): Promise<StreamedSlot> {
+  const name = `${options.slotPrefix}_${randomBytes(4).toString('hex')}`;
+  const { plugin } = options.output;
   try {
-    const sql = `CREATE_REPLICATION_SLOT ${quoteIdent(slot)} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT`;
-    await connection.query(sql, undefined, { timeoutMs: slotTimeoutMs + 5_000 });
-    return slot;
+    const sql = `CREATE_REPLICATION_SLOT ${quoteIdent(name)} TEMPORARY LOGICAL ${plugin} NOEXPORT_SNAPSHOT`;
+    const timeoutMs = slotTimeoutMs + 5_000;
+    const [row] = await connection.query<{ consistent_point: string }>(sql, undefined, { timeoutMs });
+    return { name, consistentPoint: parseLsn(row?.consistent_point ?? '0/0') };
   } catch (error) {
     if (signal.aborted) throw error;
     if (connection.lost === null && errorCodeOf(error) !== '55P03') throw error;
@@ -140,7 +168,6 @@ async function explainWait(options: WalStreamOptions): Promise<string> {
 class Stream {
   readonly #clock: Clock;
   readonly #waker: Waker;
-  readonly #parser = new PgoutputPlugin({ protoVersion: 1, publicationNames: [] });
   #failure: Error | null = null;
   #started = false;
   #handledLsn = 0n;
@@ -156,19 +183,18 @@ class Stream {
     this.#lastMessageAt = this.#clock.monotonicNow();
   }
 
-  async run(slot: string, streaming: () => void, signal: AbortSignal): Promise<void> {
+  async run(slot: StreamedSlot, streaming: (slot: StreamedSlot) => void, signal: AbortSignal): Promise<void> {
     const { client } = this.connection;
     const wire: EventEmitter = client.connection;
     wire.on('copyData', (message: { chunk: Buffer }) => this.#guard(() => this.#received(message.chunk)));
     wire.once('replicationStart', () => {
       this.#started = true;
-      streaming();
+      streaming(slot);
       this.#waker.wake();
     });
     signal.addEventListener('abort', this.#waker.wake, { once: true });
     const offLost = this.connection.onLost((error) => this.#fail(error));
-    const publication = quoteLiteral(quoteIdent(this.options.publication));
-    const sql = `START_REPLICATION SLOT ${quoteIdent(slot)} LOGICAL 0/0 (proto_version '1', publication_names ${publication})`;
+    const sql = `START_REPLICATION SLOT ${quoteIdent(slot.name)} LOGICAL 0/0 (${this.options.output.options})`;
     // Past the connection's own query(): this one has no answer until the stream ends.
     client.query(sql).then(
       () => this.#fail(this.#broken('wal_stream_ended', 'the server ended the stream')),
@@ -227,14 +253,15 @@ class Stream {
     switch (chunk[0]) {
       case 0x77: {
         // w: start, end and server time, then the message from byte 25 on
-        const message = this.#parser.parse(chunk.subarray(25));
-        if (message.tag === 'commit' && message.commitEndLsn !== null) this.#handled(parseLsn(message.commitEndLsn));
-        this.options.events.message(message, at);
+        const handled = this.options.output.take(chunk.subarray(25), chunk.readBigUInt64BE(1), at);
+        if (handled !== null) this.#handled(handled);
         return;
       }
       case 0x6b: {
         // k: end of WAL, server time, and whether an answer is wanted
-        this.#handled(chunk.readBigUInt64BE(1));
+        const end = chunk.readBigUInt64BE(1);
+        this.#handled(end);
+        this.options.events.reached?.(end, at);
         this.#sampleClock(chunk.readBigInt64BE(9), at);
         if (chunk[17] === 1) this.#send(false);
         return;
@@ -255,7 +282,7 @@ class Stream {
     const roundTripUs = at - ping.at;
     const serverMs = postgresEpochMs + Number(serverUs) / 1_000;
     const skewUs = (serverMs - ping.wallMs) * US_PER_MS - roundTripUs / 2;
-    this.options.events.clock({ skewUs, uncertaintyUs: roundTripUs / 2, at });
+    this.options.events.clock?.({ skewUs, uncertaintyUs: roundTripUs / 2, at });
   }
 
   /** Tells the server how far we are: the end of what was handled and not a byte more, or its shutdown waits for us. */

@@ -35,12 +35,14 @@ async function run(io: Io, backend: Backend, file: string): Promise<ExitCode> {
   const finished = new AbortController();
   let daemon: RunningDaemon | null = null;
   let reloading: Promise<void> = Promise.resolve();
+  let early = false;
 
   const undo = io.onSignal((signal: ProcessSignal) => {
     if (signal === 'SIGHUP') {
-      // One after the other; a signal while starting is answered by the start itself.
+      // One after the other, and the first when it has started: the file may have changed since it was read.
       const running = daemon;
-      if (running !== null) reloading = reloading.then(() => reload(io, running, stopping.signal));
+      if (running === null) early = true;
+      else reloading = reloading.then(() => reload(io, running, stopping.signal));
       return;
     }
     if (stopping.signal.aborted) {
@@ -52,10 +54,13 @@ async function run(io: Io, backend: Backend, file: string): Promise<ExitCode> {
     stopping.abort();
     endAfterDeadline(io, finished.signal, KILLED_BY[signal]);
   });
+  // Read through a function, because the compiler takes it for settled.
+  const wasEarly = (): boolean => early;
   try {
     const started = await start(backend, file, stopping.signal);
     if (started === null) return EXIT.ok;
     daemon = started;
+    if (wasEarly()) reloading = reload(io, started, stopping.signal);
     if (io.isErrTTY) io.stderr(`lockgate: listening on ${started.address}\n`);
     const bug = await Promise.race([aborted(stopping.signal), started.crashed.catch(asError)]);
     if (bug !== undefined) {

@@ -106,9 +106,15 @@ function matches(value: unknown, pattern: Path, path: Path): { path: Path; value
 
 const MEASURED: ReadonlySet<string> = new Set([
   ...['forward', 'reverse', 'active', 'standby'].flatMap((l) =>
-    ['lag', 'lag_low', 'lag_by_position', 'agreement', 'running', 'errors', 'backlog_bytes'].map((s) => `${l}.${s}`),
+    [
+      ...['lag', 'lag_low', 'lag_by_position', 'agreement', 'running', 'errors', 'backlog_bytes'],
+      ...['tables_uncovered', 'tables_syncing', 'drain_eta', 'drain_eta_high', 'retained_bytes', 'runway'],
+    ].map((s) => `${l}.${s}`),
   ),
-  ...['source', 'target'].flatMap((side) => ['reachable', 'writable', 'clock_skew'].map((s) => `${side}.${s}`)),
+  ...['source', 'target'].flatMap((side) =>
+    ['reachable', 'writable', 'clock_skew', 'longest_transaction', 'connections'].map((s) => `${side}.${s}`),
+  ),
+  'sequences.behind',
 ]);
 
 /** Whether this version measures a signal (named relative to its migration); the others are unknown for ever. */

@@ -1,5 +1,6 @@
 import type { LinkConfig } from '../core/config.js';
 import type { LinkName } from '../core/signal.js';
+import { parseTablePattern } from '../core/table-pattern.js';
 import { formatDurationUs, parseBytes, parseDurationUs } from '../core/units.js';
 import type { Path } from './locate.js';
 import type { RawDatabase, RawLink } from './schema.js';
@@ -41,6 +42,7 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
   const watch = raw.heartbeat?.watch ?? 'auto';
   if (ends.from === undefined || ends.to === undefined || watch === 'binlog') return null;
   if (via !== 'postgres-logical' && via !== 'postgres-physical') return null;
+  checkPatterns(raw, path, scope);
   const include = raw.tables?.include ?? ['*.*'];
   return {
     name,
@@ -93,6 +95,16 @@ function checkFlowKeys(via: Via, raw: RawLink, path: Path, scope: Scope): void {
   if (via !== 'postgres-logical' && raw.publication !== undefined) {
     const hint = 'it belongs to `via: postgres-logical`; remove it';
     scope.problems.add([...path, 'publication'], `a link by \`${via}\` has no \`publication\``, hint, { key: true });
+  }
+}
+
+function checkPatterns(raw: RawLink, path: Path, scope: Scope): void {
+  for (const key of ['include', 'exclude'] as const) {
+    for (const [i, pattern] of ((raw.tables?.[key] ?? []) as (string | undefined)[]).entries()) {
+      if (pattern === undefined || parseTablePattern(pattern) !== null) continue;
+      const hint = 'write it like `public.*` or `public.orders`; a name with a dot or star goes in double quotes';
+      scope.problems.add([...path, 'tables', key, i], 'this is not a pattern of tables', hint);
+    }
   }
 }
 

@@ -106,7 +106,7 @@ export function breakpoints(reading: Reading, threshold: number, from: Us, to: U
 }
 
 /** Whether it is plain that no comparison with this reading can change in the stretch, without looking for breakpoints. */
-function isSteady(reading: Reading, from: Us, to: Us): boolean {
+export function isSteady(reading: Reading, from: Us, to: Us): boolean {
   if (to - from <= 1) return to > from;
   const stale = staleFrom(reading);
   return reading.growsFrom === null && (stale <= from || stale >= to);

@@ -8,7 +8,7 @@
  * memory is plain data and kept in the store.
  */
 import type { Us } from './clock.js';
-import { formatPosition, reached, type Position } from './position.js';
+import { formatPosition, parsePosition, reached, type Position } from './position.js';
 import { known, unknown, type Reading } from './signal.js';
 
 /** What identifies a part of the chain; when its value changes, it is another part. */
@@ -26,13 +26,53 @@ export interface RisingPosition {
   key: string;
   what: string;
   position: Position;
+  /**
+   * The stretch within which it may only rise; in another one it is not compared. It is for what a crash of the server
+   * may rightly take back; a durable position has none.
+   */
+  life?: string;
 }
 
-/** One look at everything that the chain hangs on. */
+/** A position that nothing but replication may move forward, with something that changes whenever replication does. */
+export interface DrivenPosition {
+  key: string;
+  what: string;
+  position: Position;
+  /** Equal in two looks of the same `life` means that replication did not move it in between. */
+  driver: string;
+  life: string;
+  /** What is plain when the driver has not changed, a full clause: `nothing was applied`. */
+  still: string;
+}
+
+/** A count that begins anew only with another `life` of what it belongs to. */
+export interface Counter {
+  key: string;
+  /** A full clause for when it has fallen all the same: `slot shop_sub was made anew`. */
+  fallen: string;
+  value: number;
+  life: string;
+}
+
+/** Flaws that stay visible for ever, so that each member counts once: tables that were taken up without their rows. */
+export interface Flaw {
+  key: string;
+  /** Begins the clause that the new members end. */
+  what: string;
+  members: readonly string[];
+}
+
+/** One look at everything that the chain hangs on. What could not be seen is left out, and its memory stays. */
 export interface ChainFacts {
   identities: readonly Identity[];
   positions: readonly RisingPosition[];
-  /** Breaks that are plain from this look alone, each a full clause: `slot shop_sub is missing on the source`. */
+  driven?: readonly DrivenPosition[];
+  counters?: readonly Counter[];
+  flaws?: readonly Flaw[];
+  /**
+   * Breaks that last, each a full clause: `slot shop_sub is missing on the source`. One that is accepted while it lasts
+   * is found again at the next look.
+   */
   broken: readonly string[];
 }
 
@@ -47,16 +87,21 @@ export interface ChainMemory {
   /** When the link was first seen, or last cleared; wall clock. */
   since: number;
   identities: Record<string, string>;
-  positions: Record<string, string>;
+  rising: Record<string, { position: string; life: string }>;
+  driven: Record<string, { position: string; driver: string; life: string }>;
+  counters: Record<string, { value: number; life: string }>;
+  flaws: Record<string, readonly string[]>;
   breaks: Break[];
 }
 
 /** How many breaks are remembered; the first ones count most. */
 const MOST_BREAKS = 20;
+/** How many members of a flaw are named. */
+const MOST_NAMED = 10;
 
 /** Starts the memory of a chain that is seen for the first time. */
 export function newChain(wall: number): ChainMemory {
-  return { since: wall, identities: {}, positions: {}, breaks: [] };
+  return { since: wall, identities: {}, rising: {}, driven: {}, counters: {}, flaws: {}, breaks: [] };
 }
 
 /** Folds one look into the memory; answers the new memory and the breaks found in this look that were not known before. */
@@ -64,7 +109,6 @@ export function foldChain(
   memory: ChainMemory,
   facts: ChainFacts,
   wall: number,
-  parse: (text: string) => Position | null,
 ): { memory: ChainMemory; news: Break[] } {
   const found: string[] = [...facts.broken];
   const identities = { ...memory.identities };
@@ -73,23 +117,69 @@ export function foldChain(
     if (before !== undefined && before !== value) found.push(`${what} changed from ${before} to ${value}`);
     identities[key] = value;
   }
-  const positions = { ...memory.positions };
-  for (const { key, what, position } of facts.positions) {
-    const text = positions[key];
-    const highest = text === undefined ? null : parse(text);
+  const rising = { ...memory.rising };
+  for (const { key, what, position, life = '' } of facts.positions) {
+    const before = rising[key];
+    const highest = before?.life === life ? parsePosition(before.position) : null;
     if (highest !== null && !reached(position, highest)) {
       found.push(`${what} went back from ${formatPosition(highest)} to ${formatPosition(position)}`);
     }
     // Kept as it is now, not at its highest: the way back is reported once, and a second one again.
-    positions[key] = formatPosition(position);
+    rising[key] = { position: formatPosition(position), life };
   }
-  const known = new Set(memory.breaks.map((b) => b.what));
-  const news = [...new Set(found)].filter((what) => !known.has(what)).map((what) => ({ at: wall, what }));
-  const breaks = [...memory.breaks, ...news].slice(0, MOST_BREAKS);
-  return { memory: { since: memory.since, identities, positions, breaks }, news };
+  const driven = { ...memory.driven };
+  for (const { key, what, position, driver, life, still } of facts.driven ?? []) {
+    const before = driven[key];
+    const last = before?.life === life && before.driver === driver ? parsePosition(before.position) : null;
+    if (last !== null && !reached(last, position)) {
+      found.push(`${what} moved from ${formatPosition(last)} to ${formatPosition(position)} by hand: ${still}`);
+    }
+    driven[key] = { position: formatPosition(position), driver, life };
+  }
+  const counters = { ...memory.counters };
+  for (const { key, fallen, value, life } of facts.counters ?? []) {
+    const before = counters[key];
+    if (before?.life === life && value < before.value) found.push(fallen);
+    counters[key] = { value, life };
+  }
+  const flaws = { ...memory.flaws };
+  for (const { key, what, members } of facts.flaws ?? []) {
+    const before = new Set(flaws[key] ?? []);
+    const fresh = members.filter((m) => !before.has(m));
+    if (fresh.length > 0) found.push(`${what} ${named(fresh)}`);
+    flaws[key] = [...members];
+  }
+  const { breaks, news } = latch(memory.breaks, found, wall);
+  return { memory: { since: memory.since, identities, rising, driven, counters, flaws, breaks }, news };
 }
 
-/** Clears the breaks that happened before `begunAt` (wall clock): they were accepted, or a verification begun then found both sides equal. */
+/** Latches breaks that are plain without a look; answers those that were not known before. */
+export function breakChain(
+  memory: ChainMemory,
+  what: readonly string[],
+  wall: number,
+): { memory: ChainMemory; news: Break[] } {
+  const { breaks, news } = latch(memory.breaks, what, wall);
+  return { memory: { ...memory, breaks }, news };
+}
+
+/** What finds no room is no news either, or a break that lasts would be news at every look. */
+function latch(before: readonly Break[], found: readonly string[], wall: number): { breaks: Break[]; news: Break[] } {
+  const known = new Set(before.map((b) => b.what));
+  const fresh = [...new Set(found)].filter((what) => !known.has(what)).map((what) => ({ at: wall, what }));
+  const news = fresh.slice(0, Math.max(0, MOST_BREAKS - before.length));
+  return { breaks: [...before, ...news], news };
+}
+
+function named(members: readonly string[]): string {
+  const rest = members.length - MOST_NAMED;
+  return `${members.slice(0, MOST_NAMED).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;
+}
+
+/**
+ * Clears the breaks that happened before `begunAt` (wall clock): a verification begun then found both sides equal, or
+ * someone accepted all there are (Infinity).
+ */
 export function clearChain(memory: ChainMemory, begunAt: number, wall: number): ChainMemory {
   const breaks = memory.breaks.filter((b) => b.at >= begunAt);
   return breaks.length === 0 ? { ...memory, since: wall, breaks } : { ...memory, breaks };

@@ -1,9 +1,13 @@
 /**
  * Drain estimate: how long the target would need to apply what is outstanding if writes stopped now. The rate of apply
  * is learnt only while there is a backlog, because an idle applier shows the rate of the writers, not its own. The upper
- * bound uses the slow end of the rates seen, so that it holds in at least 95 of 100 cases.
+ * bound uses the slow end of the rates seen, so that it holds in at least 95 of 100 cases; it never lies below
+ * `lag_by_position`, because a delay on the way is no matter of bytes.
  */
 import type { Us } from './clock.js';
+import type { Applied, AppliedFault } from './observation.js';
+import { bytesBetween, type Position } from './position.js';
+import { stateAt, unknown, type Reading } from './signal.js';
 
 /** One look at a flow: bytes outstanding, and the position applied as a count of bytes. */
 export interface DrainSample {
@@ -14,25 +18,43 @@ export interface DrainSample {
   appliedBytes: number;
 }
 
-/** A prediction in seconds; null with a reason when there is nothing to predict from. */
-export type DrainEstimate = { eta: number; high: number; reason: null } | { eta: null; high: null; reason: string };
+/**
+ * A prediction in seconds. `caught-up`: so little is outstanding that delay decides and not the rate; `high` is then
+ * what the bytes alone may take. `none`: there is nothing to predict from.
+ */
+export type DrainEstimate =
+  | { kind: 'caught-up'; high: number }
+  | { kind: 'draining'; eta: number; high: number }
+  | { kind: 'none'; reason: string };
 
 /** Below this many bytes outstanding there is nothing to drain that a rate could tell of. */
 const CAUGHT_UP_BYTES = 64 * 1024;
 /** Rates are taken over stretches of at least this length, so that the grain of the samples does not show. */
 const STRETCH_US: Us = 200_000;
+/** A stretch in which nobody looked for longer than this may have been idle in between. */
+const GAP_US: Us = 5_000_000;
+/** A backlog of which nothing was applied for longer than this has no end that could be predicted. */
+const STUCK_US: Us = 2_000_000;
 /** How many rates are remembered. */
 const REMEMBERED = 120;
-/** Share of the rates seen that the upper bound allows to be slower. */
+/** Share of the time that the upper bound allows to be slower. */
 const SLOW_SHARE = 0.05;
 /** Rates needed before the slow end of them means anything; until then the bound is twice the estimate. */
 const ENOUGH = 20;
 /** What the end of a drain takes beside the bytes: the last flush and the answer that it arrived. */
-const SETTLE_S = 0.25;
+const SETTLE_US: Us = 250_000;
+
+/** Bytes per second over a stretch of `us`. */
+interface Rate {
+  perSecond: number;
+  us: Us;
+}
 
 /** Learns the apply rate of one flow and predicts how long a backlog would take. */
 export class DrainEstimator {
-  private readonly rates: number[] = [];
+  private readonly rates: Rate[] = [];
+  /** Stretches at whose end the backlog was gone: the truth is this or more. Used while there is nothing better. */
+  private readonly atLeast: Rate[] = [];
   private start: DrainSample | null = null;
   private latest: DrainSample | null = null;
   /** Since when nothing has been applied although there is a backlog. */
@@ -45,60 +67,162 @@ export class DrainEstimator {
     if (before !== null && sample.appliedBytes < before.appliedBytes) {
       // It went back: what was learnt belongs to another life of the target.
       this.rates.length = 0;
+      this.atLeast.length = 0;
       this.start = null;
       this.stuckSince = null;
     }
+    if (before !== null && sample.at - before.at > GAP_US) this.start = null;
+    const progressed = before === null || sample.appliedBytes > before.appliedBytes;
+    if (progressed || before.backlogBytes === 0 || sample.backlogBytes === 0) this.stuckSince = null;
+    else this.stuckSince ??= before.at;
+
+    const start = this.start;
     if (sample.backlogBytes < CAUGHT_UP_BYTES) {
+      if (start !== null) remember(this.atLeast, start, sample);
       this.start = null;
-      this.stuckSince = null;
-      return;
-    }
-    if (this.start === null) {
+    } else if (start === null) {
       this.start = sample;
-      return;
+    } else if (progressed && sample.at - start.at >= STRETCH_US) {
+      // A stretch ends only with progress: a transaction is applied for seconds and then counts all at once, and the
+      // time that it took must not be lost.
+      remember(this.rates, start, sample);
+      this.start = sample;
     }
-    const progressed = before !== null && sample.appliedBytes > before.appliedBytes;
-    this.stuckSince = progressed ? null : (this.stuckSince ?? before?.at ?? sample.at);
-    const us = sample.at - this.start.at;
-    if (us < STRETCH_US) return;
-    const rate = ((sample.appliedBytes - this.start.appliedBytes) / us) * 1e6;
-    if (rate > 0) {
-      this.rates.push(rate);
-      if (this.rates.length > REMEMBERED) this.rates.shift();
-    }
-    this.start = sample;
   }
 
-  /** Predicts at `now`; `lagByPosition` (seconds) is the answer while caught up. */
-  estimate(now: Us, lagByPosition: number | null): DrainEstimate {
-    const none = (reason: string): DrainEstimate => ({ eta: null, high: null, reason });
+  /** The instants of what was observed mean nothing any more; rates that were learnt stay. */
+  reset(): void {
+    this.start = null;
+    this.latest = null;
+    this.stuckSince = null;
+  }
+
+  /** When the newest sample was taken; null before the first. */
+  get observedAt(): Us | null {
+    return this.latest?.at ?? null;
+  }
+
+  /** Predicts at `now`. */
+  estimate(now: Us): DrainEstimate {
     const sample = this.latest;
-    if (sample === null) return none('no position has been read yet');
-    if (sample.backlogBytes < CAUGHT_UP_BYTES) {
-      if (lagByPosition === null) return none('caught up, but lag_by_position is unknown');
+    if (sample === null) return { kind: 'none', reason: 'no position has been read together with the head yet' };
+    if (this.stuckSince !== null && now - this.stuckSince > STUCK_US) {
       return {
-        eta: lagByPosition,
-        high: Math.max(lagByPosition, this.bound(sample.backlogBytes) ?? 0) + SETTLE_S,
-        reason: null,
+        kind: 'none',
+        reason: 'there is a backlog and nothing is being applied, so there is no end to predict',
       };
     }
-    if (this.stuckSince !== null && now - this.stuckSince > 2_000_000) {
-      return none('there is a backlog and nothing is being applied, so there is no end to predict');
-    }
-    if (this.rates.length === 0) return none('there is a backlog, and no rate of apply has been seen yet');
-    const eta = sample.backlogBytes / quantile(this.rates, 0.5);
-    return { eta, high: (this.bound(sample.backlogBytes) ?? 2 * eta) + SETTLE_S, reason: null };
+    const { backlogBytes: bytes } = sample;
+    const eta = this.typical(bytes);
+    if (bytes < CAUGHT_UP_BYTES) return { kind: 'caught-up', high: eta === null ? 0 : this.bound(bytes, eta) };
+    if (eta === null) return { kind: 'none', reason: 'there is a backlog, and no rate of apply has been seen yet' };
+    return { kind: 'draining', eta, high: this.bound(bytes, eta) };
   }
 
-  private bound(bytes: number): number | null {
-    if (this.rates.length === 0) return null;
-    const slow = quantile(this.rates, SLOW_SHARE);
-    const high = bytes / slow;
-    return this.rates.length >= ENOUGH ? high : Math.max(high, (2 * bytes) / quantile(this.rates, 0.5));
+  private typical(bytes: number): number | null {
+    const rates = this.rates.length > 0 ? this.rates : this.atLeast;
+    return rates.length === 0 ? null : bytes / quantile(rates, 0.5);
+  }
+
+  private bound(bytes: number, eta: number): number {
+    if (this.rates.length === 0) return 2 * eta;
+    const high = bytes / quantile(this.rates, SLOW_SHARE);
+    return this.rates.length >= ENOUGH ? high : Math.max(high, 2 * eta);
   }
 }
 
-function quantile(values: readonly number[], q: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0;
+/** Predicts for a whole link: the worst of its flows, none of which may be unknown. */
+export class LinkDrain {
+  private readonly flows = new Map<
+    string,
+    { estimator: DrainEstimator; base: Position | null; fault: string | null }
+  >();
+
+  constructor(
+    flows: readonly string[],
+    private readonly freshUs: Us,
+  ) {
+    for (const flow of flows) this.flows.set(flow, { estimator: new DrainEstimator(), base: null, fault: null });
+  }
+
+  /** Takes what is known of one flow's position. */
+  observe(o: Applied | AppliedFault): void {
+    const flow = this.flows.get(o.flow);
+    if (flow === undefined) return;
+    if (o.kind === 'applied-fault') {
+      flow.fault = o.reason;
+      return;
+    }
+    flow.fault = null;
+    flow.base ??= o.position;
+    const backlogBytes = o.head === undefined ? null : bytesBetween(o.position, o.head);
+    const forth = bytesBetween(flow.base, o.position);
+    const back = bytesBetween(o.position, flow.base);
+    if (backlogBytes === null || forth === null || back === null) {
+      flow.fault = 'the distance of its positions cannot be told in bytes';
+      return;
+    }
+    flow.estimator.observe({ at: o.at, backlogBytes, appliedBytes: forth - back });
+  }
+
+  /** The clocks jumped: instants of before mean nothing. */
+  reset(): void {
+    for (const { estimator } of this.flows.values()) estimator.reset();
+  }
+
+  /** The readings at `now`; `lag` is the reading of `lag_by_position`, which decides while the link is caught up. */
+  readings(now: Us, lag: Reading): { drain_eta: Reading; drain_eta_high: Reading } {
+    const both = (reason: string): ReturnType<LinkDrain['readings']> => {
+      const reading = unknown(reason, now);
+      return { drain_eta: reading, drain_eta_high: reading };
+    };
+    if (this.flows.size === 0) return both('this link has no readable applied positions');
+    let eta: number | null = null;
+    let high = 0;
+    let observedAt = Infinity;
+    for (const [name, { estimator, fault }] of this.flows) {
+      const estimate: DrainEstimate = fault === null ? estimator.estimate(now) : { kind: 'none', reason: fault };
+      if (estimate.kind === 'none') return both(`${name}: ${estimate.reason}`);
+      observedAt = Math.min(observedAt, estimator.observedAt ?? now);
+      high = Math.max(high, estimate.high);
+      if (estimate.kind === 'draining') eta = Math.max(eta ?? 0, estimate.eta);
+    }
+    const bytes = { growsFrom: null, bound: 'exact', observedAt, freshUs: this.freshUs, reason: null } as const;
+    const etaByBytes: Reading | null = eta === null ? null : { ...bytes, value: eta };
+    if (lag.value === null || stateAt(lag, now) !== 'ok') {
+      const reason = `lag_by_position is ${stateAt(lag, now)}: ${lag.reason ?? 'it has not been observed lately'}`;
+      const none = unknown(reason, now);
+      return { drain_eta: etaByBytes ?? none, drain_eta_high: none };
+    }
+    const usableTo = Math.min(observedAt + this.freshUs, lag.observedAt + lag.freshUs);
+    const since = Math.min(observedAt, lag.observedAt);
+    const delay: Reading = { ...lag, observedAt: since, freshUs: Math.max(0, usableTo - since) };
+    return {
+      drain_eta: etaByBytes ?? delay,
+      drain_eta_high: {
+        ...delay,
+        value: Math.max(high, lag.value) + SETTLE_US / 1e6,
+        growsFrom: lag.growsFrom === null ? null : lag.growsFrom - SETTLE_US,
+      },
+    };
+  }
+}
+
+function remember(rates: Rate[], start: DrainSample, end: DrainSample): void {
+  const us = end.at - start.at;
+  if (us <= 0 || end.appliedBytes <= start.appliedBytes) return;
+  rates.push({ perSecond: ((end.appliedBytes - start.appliedBytes) / us) * 1e6, us });
+  if (rates.length > REMEMBERED) rates.shift();
+}
+
+/** The rate below which a share `q` of the time was spent; weighted by time, because one slow stretch may outlast many fast ones. */
+function quantile(rates: readonly Rate[], q: number): number {
+  const sorted = [...rates].sort((a, b) => a.perSecond - b.perSecond);
+  const wanted = q * sorted.reduce((sum, r) => sum + r.us, 0);
+  let passed = 0;
+  for (const { perSecond, us } of sorted) {
+    passed += us;
+    if (passed > wanted) return perSecond;
+  }
+  return sorted.at(-1)?.perSecond ?? 0;
 }

@@ -7,10 +7,10 @@
  * newer reading may still arrive at the same instant.
  */
 import type { Us } from './clock.js';
-import { pushSpan, truthOver, type Span, type Truth } from './compare.js';
+import { isSteady, pushSpan, truthAt, truthOver, type Span, type Truth } from './compare.js';
 import type { Condition, SignalCondition } from './condition.js';
 import type { GateConfig } from './config.js';
-import { EMPTY_HOLD, foldHold, type Hold, type HoldState } from './hold.js';
+import { EMPTY_HOLD, foldHold, steadyHold, type Hold, type HoldState } from './hold.js';
 import { stateAt, valueAt, type Reading } from './signal.js';
 import type { Unit } from './units.js';
 import { formatDurationUs } from './units.js';
@@ -67,6 +67,8 @@ interface ConditionNode {
   lastBroken: { at: Us; value: number | null } | null;
   /** Readings of the window, oldest first, for conditions with a function. */
   samples: Sample[];
+  /** What it said, and of which reading, when it was last found unchanged. */
+  unchanged: { state: HoldState; reading: Reading | null } | null;
 }
 
 interface GateNode {
@@ -77,8 +79,11 @@ interface GateNode {
   heldBack: boolean;
   /** The states over the stretch being advanced, for the gates that depend on this one. */
   spans: Span<GateState>[];
-  /** What the conditions said at the instant that was looked at last, so that a verdict on it need not look again. */
-  looked: { at: Us; outcomes: Outcome[] } | null;
+  /**
+   * What the conditions said at the instant that was looked at last, so that a verdict on it need not look again;
+   * `outcomes` null: nothing had changed.
+   */
+  looked: { at: Us; outcomes: Outcome[] | null } | null;
 }
 
 /** What a condition said over a stretch, and the memory with which it entered it, so that any instant in it can be described. */
@@ -87,6 +92,13 @@ interface Outcome {
   states: Span<HoldState>[];
   before: Hold;
   after: Hold;
+  lastBroken: ConditionNode['lastBroken'];
+}
+
+/** What a condition said at one instant. */
+interface Said {
+  state: HoldState;
+  hold: Hold;
   lastBroken: ConditionNode['lastBroken'];
 }
 
@@ -108,7 +120,13 @@ export class GateGroup {
     this.next = start;
     this.nodes = sortByDependency(gates).map((config) => ({
       config,
-      conditions: config.require.map((condition) => ({ condition, hold: EMPTY_HOLD, lastBroken: null, samples: [] })),
+      conditions: config.require.map((condition) => ({
+        condition,
+        hold: EMPTY_HOLD,
+        lastBroken: null,
+        samples: [],
+        unchanged: null,
+      })),
       state: 'unknown',
       since: start,
       heldBack: false,
@@ -129,6 +147,7 @@ export class GateGroup {
     const from = this.next;
     this.next = t;
     for (const node of this.nodes) {
+      if (this.isUnchanged(node, from, t)) continue;
       const outcomes = node.conditions.map((c) => this.fold(c, node.config.gapToleranceUs, from, t, true));
       this.publish(node, outcomes, from, t);
     }
@@ -137,9 +156,9 @@ export class GateGroup {
   /** Looks at the present instant: transitions that are due are recorded; call after `advance(t)`. */
   look(t: Us): void {
     for (const node of this.nodes) {
-      const outcomes = this.peek(node, t);
+      const outcomes = this.isUnchanged(node, t, t + 1) ? null : this.peek(node, t);
       node.looked = { at: t, outcomes };
-      this.publish(node, outcomes, t, t + 1);
+      if (outcomes !== null) this.publish(node, outcomes, t, t + 1);
     }
   }
 
@@ -219,6 +238,44 @@ export class GateGroup {
     return node;
   }
 
+  /**
+   * Whether nothing about a gate and its conditions changes over `[from, to)`, by a look that costs next to nothing: with
+   * checks asked in tight loops that is how it nearly always is. Where it says no, folding tells.
+   */
+  private isUnchanged(node: GateNode, from: Us, to: Us): boolean {
+    if (node.heldBack || node.conditions.length === 0) return false;
+    let state: GateState = 'open';
+    for (const c of node.conditions) {
+      const held = this.steadyState(c, from, to);
+      if (held === null) return false;
+      if (held === 'unknown') state = 'unknown';
+      else if (held === 'holding' && state === 'open') state = 'closed';
+    }
+    if (state !== node.state) return false;
+    node.spans = [{ from, to, is: state }];
+    return true;
+  }
+
+  /** The state of a condition over the whole of `[from, to)` where that leaves its memory as it is; else null. */
+  private steadyState(node: ConditionNode, from: Us, to: Us): HoldState | null {
+    const { condition: c, hold } = node;
+    const reading = this.readingOf(node);
+    const state = this.steady(c, hold, reading, from, to);
+    node.unchanged = state === null ? null : { state, reading };
+    return state;
+  }
+
+  private steady(c: Condition, hold: Hold, reading: Reading | null, from: Us, to: Us): HoldState | null {
+    if (c.kind === 'gate') {
+      const { spans } = this.node(c.gate);
+      const [only] = spans;
+      if (only === undefined || spans.length > 1 || only.from !== from || only.to !== to) return null;
+      return steadyHold(hold, truthOfGate(only.is), c.forUs, from, to);
+    }
+    if (c.fn !== null || reading === null || !isSteady(reading, from, to)) return null;
+    return steadyHold(hold, truthAt(reading, c.op, c.threshold, from), c.forUs, from, to);
+  }
+
   private peek(node: GateNode, t: Us): Outcome[] {
     return node.conditions.map((c) => this.fold(c, node.config.gapToleranceUs, t, t + 1, false));
   }
@@ -256,9 +313,7 @@ export class GateGroup {
 
   private gateTruth(gate: string): Span<Truth>[] {
     const truth: Span<Truth>[] = [];
-    for (const span of this.node(gate).spans) {
-      pushSpan(truth, span.from, span.to, span.is === 'open' ? 'true' : span.is === 'closed' ? 'false' : 'unknown');
-    }
+    for (const span of this.node(gate).spans) pushSpan(truth, span.from, span.to, truthOfGate(span.is));
     return truth;
   }
 
@@ -285,14 +340,17 @@ export class GateGroup {
     return windowTruthOver(samples, name, windowUs, toleranceUs, c.op, c.threshold, from, to);
   }
 
-  private value(node: ConditionNode, toleranceUs: Us, t: Us): number | null {
+  private value(node: ConditionNode, toleranceUs: Us, t: Us, reading = this.readingOf(node)): number | null {
     const c = node.condition;
-    if (c.kind === 'gate') return null;
-    const reading = this.around.reading(c.migration, c.signal);
+    if (c.kind === 'gate' || reading === null) return null;
     if (c.fn === null) return stateAt(reading, t) === 'ok' ? valueAt(reading, t) : null;
     const samples = [...node.samples, { from: this.next, to: t + 1, reading }];
     const { value, covered } = windowValue(samples, c.fn.name, c.fn.windowUs, toleranceUs, t);
     return covered ? value : null;
+  }
+
+  private readingOf({ condition: c }: ConditionNode): Reading | null {
+    return c.kind === 'gate' ? null : this.around.reading(c.migration, c.signal);
   }
 
   private publish(node: GateNode, outcomes: readonly Outcome[], from: Us, to: Us): void {
@@ -317,10 +375,24 @@ export class GateGroup {
     return this.around.record({ gate: node.config.id, from: node.state, to, at, verdict });
   }
 
-  private describe(node: GateNode, outcomes: readonly Outcome[], t: Us, state = node.state): Verdict {
-    const conditions = node.conditions.map((c, i) =>
-      this.describeCondition(c, outcomes[i], node.config.gapToleranceUs, t),
-    );
+  /** Describes a gate at `t`; `outcomes` null: nothing has changed since it was last advanced. */
+  private describe(node: GateNode, outcomes: readonly Outcome[] | null, t: Us, state = node.state): Verdict {
+    const { gapToleranceUs } = node.config;
+    const conditions = node.conditions.map((c, i) => {
+      const outcome = outcomes?.[i];
+      if (outcome !== undefined) {
+        return this.describeCondition(
+          c,
+          this.said(c, outcome, gapToleranceUs, t),
+          this.readingOf(c),
+          gapToleranceUs,
+          t,
+        );
+      }
+      const { state: held, reading } = c.unchanged ?? { state: 'unknown', reading: null };
+      const said = { state: held, hold: c.hold, lastBroken: c.lastBroken };
+      return this.describeCondition(c, said, reading, gapToleranceUs, t);
+    });
     let opensAt: Us | null = null;
     if (state === 'closed' && conditions.every((c) => c.state === 'holding' || c.state === 'held')) {
       opensAt = t;
@@ -338,37 +410,45 @@ export class GateGroup {
     };
   }
 
+  /** What a condition said and remembered at an instant within an outcome. */
+  private said(node: ConditionNode, outcome: Outcome, toleranceUs: Us, t: Us): Said {
+    const { hold, states } = outcomeUntil(outcome, t, node.condition.forUs, toleranceUs);
+    const lastBroken = this.lastBroken(node, outcome, hold, toleranceUs);
+    return { state: states.at(-1)?.is ?? 'unknown', hold, lastBroken };
+  }
+
   private describeCondition(
     node: ConditionNode,
-    outcome: Outcome | undefined,
+    { state, hold: { trueFrom }, lastBroken }: Said,
+    reading: Reading | null,
     toleranceUs: Us,
     t: Us,
   ): ConditionVerdict {
     const c = node.condition;
-    const until = outcome === undefined ? null : outcomeUntil(outcome, t, c.forUs, toleranceUs);
-    const state = until?.states.at(-1)?.is ?? 'unknown';
-    const trueFrom = until?.hold.trueFrom ?? null;
     const holds = state === 'held' || state === 'holding';
-    const heldUs = holds && trueFrom !== null ? Math.max(0, t - trueFrom) : 0;
-    const value = this.value(node, toleranceUs, t);
     return {
       text: c.text,
       state,
-      value,
+      value: this.value(node, toleranceUs, t, reading),
       unit: c.kind === 'gate' ? null : c.unit,
-      heldUs,
+      heldUs: holds && trueFrom !== null ? Math.max(0, t - trueFrom) : 0,
       needsUs: c.forUs,
-      lastBroken:
-        outcome === undefined || until === null ? null : this.lastBroken(node, outcome, until.hold, toleranceUs),
-      reason: this.reason(node, state, toleranceUs, t),
+      lastBroken,
+      reason: this.reason(node, reading, state, toleranceUs, t),
     };
   }
 
-  private reason(node: ConditionNode, state: HoldState, toleranceUs: Us, t: Us): string | null {
+  private reason(
+    node: ConditionNode,
+    reading: Reading | null,
+    state: HoldState,
+    toleranceUs: Us,
+    t: Us,
+  ): string | null {
     const c = node.condition;
     if (c.kind === 'gate')
       return state === 'held' || state === 'holding' ? null : `gate ${c.gate} is ${this.publishedAt(c.gate, t)}`;
-    const reading = this.around.reading(c.migration, c.signal);
+    if (reading === null) return null;
     if (state !== 'unknown') return reading.reason;
     const now = stateAt(reading, t);
     if (now === 'stale') {
@@ -390,6 +470,11 @@ export class GateGroup {
 function startAgain(c: ConditionNode): void {
   c.hold = { ...EMPTY_HOLD, lastFalse: c.hold.lastFalse };
   c.samples = [];
+}
+
+/** The truth of `gate X open`. */
+function truthOfGate(state: GateState): Truth {
+  return state === 'open' ? 'true' : state === 'closed' ? 'false' : 'unknown';
 }
 
 /** What a condition said, and what it remembers, up to and including `t`. */

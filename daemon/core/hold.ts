@@ -28,6 +28,18 @@ export interface Hold {
 /** A hold that has observed nothing. */
 export const EMPTY_HOLD: Hold = { trueFrom: null, unknownFrom: null, lastFalse: null };
 
+/**
+ * The state over the whole of `[from, to)` where the truth is the same all through and folding it would leave the hold as
+ * it is; null where it would not.
+ */
+export function steadyHold(hold: Hold, truth: Truth, forUs: Us, from: Us, to: Us): HoldState | null {
+  const { trueFrom, unknownFrom } = hold;
+  if (truth === 'unknown') return trueFrom === null ? 'unknown' : null;
+  if (truth === 'false' || trueFrom === null || unknownFrom !== null) return null;
+  if (trueFrom + forUs <= from) return 'held';
+  return trueFrom + forUs >= to ? 'holding' : null;
+}
+
 /** Folds spans of truth into a hold; answers the new hold and the state at every instant of the spans. */
 export function foldHold(
   hold: Hold,

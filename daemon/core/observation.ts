@@ -25,8 +25,10 @@ export type Observation =
   | DirectionRows
   | ChainSeen
   | ChainFault
+  | ChainBroken
   | LocalWatch
-  | LocalWrites;
+  | LocalWrites
+  | DirectionTouched;
 
 /** A heartbeat is about to be written; `seq` rises by one for each heartbeat of this daemon process and link, over all its runs. */
 export interface HeartbeatSent {
@@ -185,15 +187,29 @@ export interface ChainFault {
   at: Us;
 }
 
+/** The chain broke, as something else than a look at it shows. */
+export interface ChainBroken {
+  kind: 'chain-broken';
+  link: LinkId;
+  /** A full clause. */
+  what: string;
+  at: Us;
+}
+
 /**
- * Whether the local writes of a database are being watched now. `emptyGap`: the server's own evidence shows that nothing
- * was written locally since it was last watched.
+ * Whether the local writes of a database are being watched now. While they are it comes about every second, and says
+ * that everything committed before `at` was seen, in observations that came before this one.
  */
 export interface LocalWatch {
   kind: 'local-watch';
   database: string;
   watching: boolean;
+  /** With the first one after a gap: the server's own evidence shows that nothing was written locally in the gap. */
   emptyGap: boolean;
+  /** The end of the log up to which local writes were seen; null when there is no such position or it is not watched. */
+  upTo: Position | null;
+  /** Where the server's evidence about a later gap can begin; kept across restarts and handed back to the collector. */
+  mark: string | null;
   /** Why it is not watched; null while it is. */
   reason: string | null;
   at: Us;
@@ -204,5 +220,12 @@ export interface LocalWrites {
   kind: 'local-writes';
   database: string;
   writes: readonly LocalWrite[];
+  at: Us;
+}
+
+/** A database's own row of `lockgate.direction` was changed by someone, as its reader sees among local writes. */
+export interface DirectionTouched {
+  kind: 'direction-touched';
+  database: string;
   at: Us;
 }

@@ -3,10 +3,12 @@
  * lockgate; it is stray when the side is passive. The count of strays is latched: only an attestation, or a complete
  * verification begun afterwards, clears it.
  *
- * Unobserved is not none. Stretches in which nobody watched make the count unknown, unless the server's own evidence
- * shows that nothing was written in them.
+ * Unobserved is not none. `accountedUntil` is the instant up to which nothing stray can have gone unseen: the side was
+ * the active one, or it was passive and watched. It is kept across restarts, so that what was written while the daemon,
+ * or its reader, was down leaves a gap that makes the count unknown, unless the server's own evidence shows the gap empty.
  *
- * States of the watch: unwatched -> watching -> unwatched …; a gap is closed by evidence, or stays until cleared.
+ * States of the watch: unwatched -> watching -> unwatched …. Roles: passive, active, or unknown; what is seen and what is
+ * missed while the role is unknown is undecided, and counts once the role turns out to be, or to have been, passive.
  */
 import type { Us } from './clock.js';
 import { known, unknown, type Reading } from './signal.js';
@@ -19,29 +21,68 @@ export interface LocalWrite {
   committedAt: number | null;
 }
 
-/** What is remembered of a side across restarts; plain JSON. */
-export interface StrayMemory {
+/** A stretch in which the side was not watched; wall clock. */
+export interface Gap {
+  from: number;
+  to: number;
+  reason: string;
+}
+
+/** How many writes, and the first of them. */
+export interface WriteCount {
   count: number;
   firstAt: number | null;
   firstPosition: string | null;
-  /** Stretches in which the side was passive and unwatched, and nothing shows that they were empty; wall clock. */
-  gaps: { from: number; to: number | null; reason: string }[];
 }
 
-/** How many gaps are kept apart; more are joined to the last. */
+/** What is remembered of a side across restarts; plain JSON. */
+export interface StrayMemory extends WriteCount {
+  /** When the newest of them was seen; wall clock. */
+  lastAt: number | null;
+  /** Stretches in which the side was passive and unwatched, and nothing shows that they were empty; oldest first. */
+  gaps: Gap[];
+  /** Nothing stray went unseen up to here, but for the gaps; null before the side was first watched or active. */
+  accountedUntil: number | null;
+  /** Whether the side was passive when that was last known, and the epoch of that direction. */
+  role: { passive: boolean; epoch: number } | null;
+  /** What was seen and missed while the role was unknown. */
+  undecided: WriteCount & { gaps: Gap[] };
+  /** Where the server's evidence about what was written since can begin; only its collector reads it. */
+  mark: string | null;
+}
+
+/** How many gaps are kept apart; beyond that the oldest two become one. */
 const MOST_GAPS = 20;
 /** Local writes per second are counted over this long. */
 const RATE_US: Us = 10_000_000;
+/** What was confirmed by the server is usable for so long. */
+const FRESH_US: Us = 3_000_000;
+
+const NO_WRITES: WriteCount = { count: 0, firstAt: null, firstPosition: null };
 
 /** A side that nothing is known of yet. */
-export const EMPTY_STRAYS: StrayMemory = { count: 0, firstAt: null, firstPosition: null, gaps: [] };
+export const EMPTY_STRAYS: StrayMemory = {
+  ...NO_WRITES,
+  lastAt: null,
+  gaps: [],
+  accountedUntil: null,
+  role: null,
+  undecided: { ...NO_WRITES, gaps: [] },
+  mark: null,
+};
 
 /** Counts the local writes of one side, and those among them that are stray. */
 export class StrayTracker {
-  private watchingSince: Us | null = null;
+  /** Since when the watch is unbroken, and up to when the server has confirmed that all was seen. */
+  private watch: { since: Us; confirmed: Us } | null = null;
+  private roleKnown = false;
   private recent: { at: Us; writes: number }[] = [];
   private lastWriteAt: Us | null = null;
+  /** Why it is not watched now, and why it ceased to be. */
   private unwatchedBecause = 'its local writes have not been watched yet';
+  private gapBecause = 'lockgate was not running';
+  /** The direction was changed on this very side: what came after that belongs to the role that is read next. */
+  private judgedByNext = false;
 
   constructor(private memory: StrayMemory = EMPTY_STRAYS) {}
 
@@ -50,88 +91,175 @@ export class StrayTracker {
     return this.memory;
   }
 
-  /** The side is being watched from `at` on; `emptyGap` says that the server's evidence shows nothing was written since it was last watched. */
-  watching(at: Us, wall: number, emptyGap: boolean): void {
-    if (this.watchingSince !== null) return;
-    this.watchingSince = at;
-    this.recent = [];
-    const open = this.memory.gaps.at(-1);
-    if (open?.to !== null || this.memory.gaps.length === 0) return;
-    const before = this.memory.gaps.slice(0, -1);
-    this.memory = { ...this.memory, gaps: emptyGap ? before : [...before, { ...open, to: wall }] };
+  /**
+   * Takes what is known of the side's role now; null while the direction is unknown. A side that was passive before or
+   * is passive now may have been so all the time in between.
+   */
+  turn(passive: boolean | null, epoch: number, wall: number): void {
+    this.roleKnown = passive !== null;
+    if (passive === null) return;
+    const { role, accountedUntil } = this.memory;
+    const changed = role !== null && (role.passive !== passive || role.epoch !== epoch);
+    // Another epoch of the same role means that it was the other one in between.
+    const wasPassive = role !== null && (role.passive || changed);
+    this.settle(passive || (wasPassive && !this.judgedByNext), wall);
+    this.judgedByNext = false;
+    if (!passive) {
+      const missed = changed && this.watch === null && accountedUntil !== null;
+      if (missed) this.addGap({ from: accountedUntil, to: wall, reason: this.gapBecause });
+      this.memory = { ...this.memory, accountedUntil: wall };
+    }
+    if (role === null || changed) this.memory = { ...this.memory, role: { passive, epoch } };
   }
 
-  /** The side is not watched any more; while it is passive that is a gap. */
-  unwatched(wall: number, reason: string, passive: boolean): void {
-    this.watchingSince = null;
+  /** A change of direction was seen among the changes of this side: what came before it belongs to the role until then. */
+  directionTouched(wall: number): void {
+    if (this.memory.role !== null && !this.judgedByNext) this.settle(this.memory.role.passive, wall);
+    this.roleKnown = false;
+    this.judgedByNext = true;
+  }
+
+  /**
+   * The server has confirmed that everything up to `at` was seen. The first confirmation begins a watch; `emptyGap` then
+   * says that the server's evidence shows nothing was written since it was last watched.
+   */
+  watching(at: Us, wall: number, emptyGap: boolean, mark: string | null = null): void {
+    if (this.watch === null) {
+      this.watch = { since: at, confirmed: at };
+      this.recent = [];
+      const from = this.memory.accountedUntil;
+      if (from !== null && !emptyGap && wall > from) {
+        this.missed({ from, to: wall, reason: this.gapBecause });
+      }
+    }
+    this.watch.confirmed = Math.max(this.watch.confirmed, at);
+    this.memory = { ...this.memory, mark, accountedUntil: Math.max(this.memory.accountedUntil ?? wall, wall) };
+  }
+
+  /** The side is not watched any more. */
+  unwatched(reason: string): void {
+    if (this.watch !== null) this.gapBecause = reason;
+    this.watch = null;
     this.unwatchedBecause = reason;
-    const last = this.memory.gaps.at(-1);
-    if (!passive || last?.to === null) return;
-    const gaps = this.memory.gaps.length >= MOST_GAPS ? this.memory.gaps.slice(1) : this.memory.gaps;
-    this.memory = { ...this.memory, gaps: [...gaps, { from: wall, to: null, reason }] };
   }
 
-  /** Local writes were seen; the first of them is a new latch when nothing was latched before. */
-  wrote(at: Us, wall: number, writes: readonly LocalWrite[], stray: boolean): void {
-    if (writes.length === 0) return;
+  /** Local writes were seen, oldest first. */
+  wrote(at: Us, wall: number, writes: readonly LocalWrite[]): void {
+    const [first] = writes;
+    if (first === undefined) return;
     this.lastWriteAt = at;
     this.recent.push({ at, writes: writes.length });
-    if (!stray) return;
-    const first = writes[0];
-    this.memory = {
-      ...this.memory,
-      count: this.memory.count + writes.length,
-      firstAt: this.memory.firstAt ?? first?.committedAt ?? wall,
-      firstPosition: this.memory.firstPosition ?? first?.position ?? null,
-    };
+    const seen = { count: writes.length, firstAt: first.committedAt ?? wall, firstPosition: first.position };
+    if (this.roleKnown && this.memory.role?.passive === true) this.latch(seen, wall);
+    if (!this.roleKnown) {
+      const undecided = { ...this.memory.undecided, ...sum(this.memory.undecided, seen) };
+      this.memory = { ...this.memory, undecided };
+    }
   }
 
-  /** Someone has reconciled what was written before `begunAt` (wall clock). */
-  clear(begunAt: number): void {
-    const gaps = this.memory.gaps.filter((g) => g.to === null || g.to > begunAt);
-    // A gap that is still open goes on from the moment it was cleared.
-    this.memory = { ...EMPTY_STRAYS, gaps: gaps.map((g) => ({ ...g, from: Math.max(g.from, begunAt) })) };
+  /**
+   * A verification begun at `begunAt` (wall clock) has compared what was written before; or someone has reconciled all
+   * there is (Infinity). When something was written since, nobody can say which of the count that was, so it stays.
+   */
+  clear(begunAt: number, wall: number): void {
+    const { lastAt, gaps, accountedUntil, undecided } = this.memory;
+    const later = (g: Gap): boolean => g.to > begunAt;
+    const cut = (all: readonly Gap[]): Gap[] =>
+      all.filter(later).map((g) => ({ ...g, from: Math.max(g.from, begunAt) }));
+    const stays = lastAt !== null && lastAt > begunAt;
+    this.memory = {
+      ...this.memory,
+      ...(stays ? {} : { ...NO_WRITES, lastAt: null }),
+      gaps: cut(gaps),
+      undecided: { ...(stays ? undecided : NO_WRITES), gaps: cut(undecided.gaps) },
+      // What is unwatched at this moment goes on from the moment that was cleared.
+      accountedUntil: accountedUntil === null ? null : Math.max(accountedUntil, Math.min(begunAt, wall)),
+    };
   }
 
   /** Readings of `local_writes` and `last_local_write_age` at `now`. */
   local(now: Us): { writes: Reading; age: Reading } {
-    if (this.watchingSince === null) {
+    if (this.watch === null) {
       return { writes: unknown(this.unwatchedBecause, now), age: unknown(this.unwatchedBecause, now) };
     }
+    const { since, confirmed } = this.watch;
     this.recent = this.recent.filter((r) => now - r.at <= RATE_US);
-    const over = Math.min(RATE_US, Math.max(1_000_000, now - this.watchingSince));
-    const writes = this.recent.reduce((sum, r) => sum + r.writes, 0);
-    const since = Math.max(this.lastWriteAt ?? -Infinity, this.watchingSince);
-    const age: Reading = { ...known(0, now, Infinity), growsFrom: since };
-    if (this.lastWriteAt === null || this.lastWriteAt < this.watchingSince) {
+    const over = Math.min(RATE_US, Math.max(1_000_000, now - since));
+    const writes = this.recent.reduce((total, r) => total + r.writes, 0);
+    const last = this.lastWriteAt !== null && this.lastWriteAt >= since ? this.lastWriteAt : null;
+    const age: Reading = { ...known(0, confirmed, FRESH_US), growsFrom: last ?? since };
+    if (last === null) {
       age.bound = 'at-least';
       age.reason = 'no local write since it is watched';
     }
-    return { writes: known(writes / (over / 1e6), now, 3_000_000), age };
+    return { writes: known(writes / (over / 1e6), confirmed, FRESH_US), age };
   }
 
   /** The reading of stray writes, while this side is the passive one. */
   strays(now: Us): Reading {
-    const { count, gaps, firstPosition } = this.memory;
-    const at = firstPosition === null ? '' : ` the first at ${firstPosition}`;
-    const gap = gaps[0];
-    const unseen =
-      gap === undefined
-        ? null
-        : `not watched from ${new Date(gap.from).toISOString()} to ${gap.to === null ? 'now' : new Date(gap.to).toISOString()} (${gap.reason})`;
+    const { count, gaps, firstPosition, accountedUntil } = this.memory;
+    const unseen = gaps.map((g) => `not watched from ${iso(g.from)} to ${iso(g.to)} (${g.reason})`);
+    if (this.watch === null && accountedUntil !== null) {
+      unseen.push(`not watched since ${iso(accountedUntil)} (${this.unwatchedBecause})`);
+    }
+    const [first] = unseen;
     if (count > 0) {
+      const at = firstPosition === null ? '' : `, the first at ${firstPosition}`;
       return {
-        ...known(count, now, Infinity, `${count} stray,${at}${unseen === null ? '' : `; and ${unseen}`}`),
-        bound: unseen === null ? 'exact' : 'at-least',
+        ...known(count, now, Infinity, `${count} stray${at}${first === undefined ? '' : `; and ${first}`}`),
+        bound: first === undefined ? 'exact' : 'at-least',
       };
     }
-    if (unseen !== null) {
+    if (first !== undefined) {
       return unknown(
-        `${unseen}: a write in that time would not have been seen; compare the data, then attest stray-writes-reconciled`,
+        `${first}: a write in that time would not have been seen; compare the data, then attest stray-writes-reconciled`,
         now,
       );
     }
-    if (this.watchingSince === null) return unknown(this.unwatchedBecause, now);
-    return known(0, now, 3_000_000);
+    if (this.watch === null) return unknown(this.unwatchedBecause, now);
+    return known(0, this.watch.confirmed, FRESH_US);
   }
+
+  private settle(stray: boolean, wall: number): void {
+    const { gaps, ...writes } = this.memory.undecided;
+    if (writes.count === 0 && gaps.length === 0) return;
+    this.memory = { ...this.memory, undecided: EMPTY_STRAYS.undecided };
+    if (!stray) return;
+    for (const gap of gaps) this.addGap(gap);
+    this.latch(writes, wall);
+  }
+
+  private latch(seen: WriteCount, wall: number): void {
+    if (seen.count === 0) return;
+    this.memory = { ...this.memory, ...sum(this.memory, seen), lastAt: wall };
+  }
+
+  /** A gap while the side is passive counts; while its role is unknown it is undecided. */
+  private missed(gap: Gap): void {
+    if (!this.roleKnown) {
+      const { undecided } = this.memory;
+      this.memory = { ...this.memory, undecided: { ...undecided, gaps: joined([...undecided.gaps, gap]) } };
+    } else if (this.memory.role?.passive === true) {
+      this.addGap(gap);
+    }
+  }
+
+  private addGap(gap: Gap): void {
+    this.memory = { ...this.memory, gaps: joined([...this.memory.gaps, gap]) };
+  }
+}
+
+function sum(a: WriteCount, b: WriteCount): WriteCount {
+  const first = a.count > 0 ? a : b;
+  return { count: a.count + b.count, firstAt: first.firstAt, firstPosition: first.firstPosition };
+}
+
+function joined(gaps: readonly Gap[]): Gap[] {
+  const [first, second, ...rest] = gaps;
+  if (gaps.length <= MOST_GAPS || first === undefined || second === undefined) return [...gaps];
+  return [{ ...first, to: second.to, reason: `${first.reason}; ${second.reason}` }, ...rest];
+}
+
+function iso(wall: number): string {
+  return new Date(wall).toISOString();
 }

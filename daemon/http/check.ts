@@ -9,8 +9,13 @@ const CONTENT_TYPE = 'application/json; charset=utf-8';
 const PATH = /^\/v1\/gates\/([a-z0-9-]+(?:\/[a-z0-9-]+)?)\/check$/;
 
 /** Answers with a verdict and its status; the last answer of a closing server ends the connection. */
-export function answerVerdict(response: ServerResponse, verdict: VerdictJson, body: string, last: boolean): void {
-  const bytes = Buffer.byteLength(body);
+export function answerVerdict(
+  response: ServerResponse,
+  verdict: VerdictJson,
+  body: string,
+  last: boolean,
+  bytes = Buffer.byteLength(body),
+): void {
   const headers: Record<string, string | number> = {
     'content-type': CONTENT_TYPE,
     'cache-control': 'no-store',
@@ -55,8 +60,10 @@ export function createQuickCheck(port: DaemonPort, admit: (request: IncomingMess
         return found !== undefined;
       }
       const verdict = port.verdict(id);
-      if (verdict !== undefined) answerVerdict(response, verdict, writer.write(verdict), false);
-      return verdict !== undefined;
+      if (verdict === undefined) return false;
+      const body = writer.write(verdict);
+      answerVerdict(response, verdict, body, false, body.length + writer.extraBytes);
+      return true;
     } catch {
       // The route asks again and says what is wrong.
       return false;

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type * as http from 'node:http';
 import * as https from 'node:https';
 import type { Socket } from 'node:net';
@@ -67,6 +68,8 @@ export interface ServerOptions {
 export async function createServer(port: DaemonPort, options: ServerOptions): Promise<HttpServer> {
   const { config, metrics, log, clock, limits = {} } = options;
   const closing = new AbortController();
+  // Every client that waits listens on it: that is no leak.
+  setMaxListeners(0, closing.signal);
   const context: HttpContext = { port, clock, log, closing: closing.signal };
   const waiters = new Waiters(context, limits.waiters);
   const events = new EventStreams(context, {

@@ -5,7 +5,7 @@ import type { BareAnswer } from './check-bare.js';
 import type { AskOrder, AskResult } from './check-load.js';
 import { startChild, type Child } from './child.js';
 import { compileDaemon, setUp, startDaemon, TOKEN, writeConfig } from './daemon.js';
-import { busyShare } from './machine.js';
+import { busyShare, processorTimeUs } from './machine.js';
 import { ms, whole, type BenchContext, type SectionResult } from './report.js';
 import { median } from './statistics.js';
 
@@ -38,15 +38,22 @@ migrations:
 `;
 }
 
+/** One stretch of questions to one server. */
+interface Stretch extends AskResult {
+  /** What the server's process spent on each answer; NaN where the system does not tell. */
+  serverUs: number;
+}
+
 interface Round {
-  bare: AskResult;
-  check: AskResult;
+  bare: Stretch;
+  check: Stretch;
 }
 
 /** Measures both servers in turn, several times. */
 export async function measureCheck({ quick, progress }: BenchContext): Promise<SectionResult> {
-  const rounds = quick ? 3 : 9;
-  const seconds = quick ? 1 : 3;
+  // Many short rounds rather than few long ones: on a machine with other work both of a round then meet the same weather.
+  const rounds = quick ? 5 : 20;
+  const seconds = quick ? 0.7 : 1.2;
   const busyBefore = await busyShare(1_000);
   progress('check: compiling the daemon, starting two servers');
   const [pair, main] = await Promise.all([startPair(), compileDaemon()]);
@@ -59,35 +66,23 @@ export async function measureCheck({ quick, progress }: BenchContext): Promise<S
     const daemon = await startDaemon(main, file, SERVER_CORE);
     try {
       await Promise.all([bare.next(), generator.next()]);
-      const answers = await Promise.all(GATES.map((gate) => settled(daemon.url, gate)));
-      bare.send(answers);
+      bare.send(await Promise.all(GATES.map((gate) => settled(daemon.url, gate))));
       const ports = await bare.next<number[]>();
       const daemonPort = Number(new URL(daemon.url).port);
-      const askFor = (port: number, gate: GateName, length = seconds): Promise<AskResult> =>
-        ask(generator, {
-          port,
-          path: `/v1/gates/shop/${gate}/check`,
-          token: TOKEN,
-          connections: CONNECTIONS,
-          seconds: length,
-        });
+      const askWhom = (who: keyof Round, gate: GateName, length = seconds): Promise<Stretch> => {
+        const port = who === 'check' ? daemonPort : (ports[GATES.indexOf(gate)] ?? 0);
+        const order = { port, path: `/v1/gates/shop/${gate}/check`, token: TOKEN, connections: CONNECTIONS };
+        return ask(generator, who === 'check' ? daemon.pid : bare.pid, { ...order, seconds: length });
+      };
       progress('check: warming up');
-      for (const [i, gate] of GATES.entries()) {
-        await askFor(ports[i] ?? 0, gate, 2);
-        await askFor(daemonPort, gate, 2);
-      }
+      for (const gate of GATES) for (const who of ['bare', 'check'] as const) await askWhom(who, gate, 2);
       for (let n = 1; n <= rounds; n += 1) {
         progress(`check: round ${n} of ${rounds}`);
-        for (const [i, gate] of GATES.entries()) {
-          const port = ports[i] ?? 0;
+        for (const gate of GATES) {
           // Who goes first changes, so that a machine that becomes slower or faster favours neither.
-          if (n % 2 === 0) {
-            const check = await askFor(daemonPort, gate);
-            results[gate].push({ bare: await askFor(port, gate), check });
-          } else {
-            const first = await askFor(port, gate);
-            results[gate].push({ bare: first, check: await askFor(daemonPort, gate) });
-          }
+          const early = n % 2 === 0 ? await askWhom('check', gate) : null;
+          const yardstick = await askWhom('bare', gate);
+          results[gate].push({ bare: yardstick, check: early ?? (await askWhom('check', gate)) });
         }
       }
     } finally {
@@ -101,9 +96,11 @@ export async function measureCheck({ quick, progress }: BenchContext): Promise<S
   return report(results, busyBefore);
 }
 
-async function ask(generator: Child, order: AskOrder): Promise<AskResult> {
+async function ask(generator: Child, server: number, order: AskOrder): Promise<Stretch> {
+  const before = processorTimeUs(server);
   generator.send(order);
-  return generator.next<AskResult>();
+  const result = await generator.next<AskResult>();
+  return { ...result, serverUs: (processorTimeUs(server) - before) / result.answered };
 }
 
 /** Waits until the gate is as it is to be, and returns its answer. */
@@ -119,8 +116,14 @@ async function settled(url: string, gate: GateName): Promise<BareAnswer> {
 function report(results: Record<GateName, Round[]>, busyBefore: number): SectionResult {
   const summary = GATES.map((gate) => {
     const rounds = results[gate];
-    const of = (which: keyof Round, what: 'perSecond' | 'p50Us' | 'p99Us' | 'cpu'): number =>
+    const of = (which: keyof Round, what: 'perSecond' | 'p50Us' | 'p99Us' | 'cpu' | 'serverUs'): number =>
       median(rounds.map((r) => r[which][what]));
+    const side = (who: keyof Round) => ({
+      perSecond: of(who, 'perSecond'),
+      p50Us: of(who, 'p50Us'),
+      p99Us: of(who, 'p99Us'),
+      serverUs: of(who, 'serverUs'),
+    });
     const ratios = rounds.map((r) => r.check.perSecond / r.bare.perSecond);
     const others = rounds.flatMap((r) =>
       Object.entries(r.check.statuses).flatMap(([s, n]) => (s === String(STATUS[gate]) ? [] : [n])),
@@ -128,8 +131,8 @@ function report(results: Record<GateName, Round[]>, busyBefore: number): Section
     return {
       gate,
       rounds: rounds.length,
-      bare: { perSecond: of('bare', 'perSecond'), p50Us: of('bare', 'p50Us'), p99Us: of('bare', 'p99Us') },
-      check: { perSecond: of('check', 'perSecond'), p50Us: of('check', 'p50Us'), p99Us: of('check', 'p99Us') },
+      bare: side('bare'),
+      check: side('check'),
       ratio: median(ratios),
       ratioLeast: Math.min(...ratios),
       ratioMost: Math.max(...ratios),
@@ -142,15 +145,19 @@ function report(results: Record<GateName, Round[]>, busyBefore: number): Section
     whole(s.bare.perSecond),
     ms(s.bare.p50Us),
     ms(s.bare.p99Us),
+    s.bare.serverUs.toFixed(1),
     whole(s.check.perSecond),
     ms(s.check.p50Us),
     ms(s.check.p99Us),
+    s.check.serverUs.toFixed(1),
     s.ratio.toFixed(2),
     `${s.ratioLeast.toFixed(2)} - ${s.ratioMost.toFixed(2)}`,
+    (s.bare.serverUs / s.check.serverUs).toFixed(2),
   ]);
   const notes = [
     `Medians of ${summary[0]?.rounds ?? 0} rounds, in turn. ${CONNECTIONS} connections, each with one request under way; four conditions; latencies in ms`,
     'under full load. bare: node:http with the same body, ready beforehand. ratio: check per bare, by round; goal: at least 0.75.',
+    'µs: processor time of the server for each answer; by µs: the ratio of those, which other work on the machine spoils least.',
     `The generator used ${Math.round((summary[0]?.generatorCpu ?? NaN) * 100)} % of its core with the bare server.`,
     ...summary.flatMap((s) =>
       s.otherStatuses === 0
@@ -159,7 +166,20 @@ function report(results: Record<GateName, Round[]>, busyBefore: number): Section
     ),
     `The machine was ${Math.round(busyBefore * 100)} % busy before this began.`,
   ];
-  const head = ['', 'bare req/s', 'p50', 'p99', 'check req/s', 'p50', 'p99', 'ratio', 'least - most'];
+  const head = [
+    '',
+    'bare req/s',
+    'p50',
+    'p99',
+    'µs',
+    'check req/s',
+    'p50',
+    'p99',
+    'µs',
+    'ratio',
+    'least - most',
+    'by µs',
+  ];
   return {
     tables: [{ title: 'check', head, rows, notes }],
     data: { goal: GOAL, connections: CONNECTIONS, busyBefore, summary, rounds: results },

@@ -7,6 +7,7 @@ const main = fileURLToPath(new URL('./main.ts', import.meta.url));
 
 /** A process of the benchmark that is talked to by messages. */
 export interface Child {
+  readonly pid: number;
   send(message: object): void;
   /** Resolves with the next message; rejects when the process ends before. */
   next<T>(): Promise<T>;
@@ -32,6 +33,7 @@ export function startChild(name: string, core: number | null = null): Child {
   });
   const forget = endWithThisProcess(child);
   return {
+    pid: child.pid ?? -1,
     send: (message) => void child.send(message),
     next: <T>() =>
       new Promise<T>((resolve, reject) => {

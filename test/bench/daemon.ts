@@ -74,7 +74,7 @@ export async function setUp(config: Config, pair: ServerPair): Promise<void> {
 export async function startDaemon(main: string, file: string, core: number | null): Promise<BenchDaemon> {
   const { host, port } = loadConfigFile(file, {}).daemon.listen;
   const url = `http://${host}:${port}`;
-  const args = [...(process.env["PROF"] ? ["--cpu-prof", "--cpu-prof-dir", "/tmp/prof"] : []), main, "run", '--config', file];
+  const args = [main, 'run', '--config', file];
   const [command, all] = core === null ? [process.execPath, args] : pinned(core, process.execPath, args);
   const child = spawn(command, all, {
     cwd: root,

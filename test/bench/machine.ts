@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { majors } from '../../deploy/demo/postgres-server.js';
@@ -42,6 +43,18 @@ function cpuTimes(): { idle: number; total: number } {
     total += times.user + times.nice + times.sys + times.idle + times.irq;
   }
   return { idle, total };
+}
+
+/** The processor time that a process has used so far, in microseconds; NaN where the system does not tell. */
+export function processorTimeUs(pid: number): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The command may hold spaces; after its closing parenthesis user and system time are the 12th and 13th field, in 1/100 s.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return (Number(fields[11]) + Number(fields[12])) * 10_000;
+  } catch {
+    return NaN;
+  }
 }
 
 /** The command that runs a program on one core, or on any where that cannot be had. */

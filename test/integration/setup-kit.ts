@@ -145,7 +145,7 @@ export const catalogSql = `
   SELECT line FROM (
     SELECT 'namespace ' || nspname || ' ' || coalesce(nspacl::text, '') FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp'
     UNION ALL SELECT 'class ' || relnamespace::regnamespace || '.' || relname || ' ' || pg_get_userbyid(relowner) || ' '
-      || coalesce(relacl::text, '') || coalesce(reloptions::text, '') FROM pg_class WHERE relnamespace <> 'pg_toast'::regnamespace
+      || coalesce(relacl, acldefault((CASE relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", relowner))::text || coalesce(reloptions::text, '') FROM pg_class WHERE relnamespace <> 'pg_toast'::regnamespace
     UNION ALL SELECT 'proc ' || oid::regprocedure || ' ' || coalesce(proacl::text, '') FROM pg_proc
     UNION ALL SELECT 'trigger ' || tgrelid::regclass || ' ' || tgname FROM pg_trigger WHERE NOT tgisinternal
     UNION ALL SELECT 'publication ' || pubname FROM pg_publication

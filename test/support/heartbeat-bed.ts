@@ -56,6 +56,8 @@ export interface BedOptions {
   readonly user?: { readonly name: string; readonly password: string };
   /** Links of one migration each; one unless told. */
   readonly links?: number;
+  /** Where the URL of the target really leads: another name for the source, or a proxy that mixes up its servers. */
+  readonly targetLeadsTo?: 'source' | 'target';
 }
 
 /** Heartbeat collectors that run against a pair of servers, and all that they have observed. */
@@ -93,7 +95,7 @@ export function databaseConfig(pair: ServerPair, side: 'source' | 'target', opti
 /** Starts writer, watcher and WAL readers, restarted when they fail as the supervisor would. */
 export function startBed(pair: ServerPair, options: BedOptions = {}): Bed {
   const from = databaseConfig(pair, 'source', options);
-  const to = databaseConfig(pair, 'target', options);
+  const to = { ...databaseConfig(pair, options.targetLeadsTo ?? 'target', options), name: 'target' };
   const heartbeat = { intervalUs: (options.intervalMs ?? 100) * 1_000, watch: options.watch ?? ('auto' as const) };
   const plans = Array.from({ length: options.links ?? 1 }, (_, n): LinkPlan => {
     const migration = n === 0 ? 'shop' : `shop${n}`;

@@ -113,6 +113,16 @@ describe('the heartbeat ledger', () => {
     expect(woken).toEqual([link]);
   });
 
+  test('a heartbeat that the database shows which it was written to is a fault and not seen', () => {
+    const { ledger, emit, out } = setUp();
+    ledger.writesTo(link, 'server 1');
+    const { run, seq } = ledger.issue(link, ledger.newRun(link), emit);
+    expect(ledger.visible(link, { run, seq, home: 'server 1' }, 4, 5, 'poll', emit)).toBe(false);
+    expect(out.at(-1)).toMatchObject({ kind: 'watch-fault', at: 5 });
+    expect(ledger.carrier(link)).toBeNull();
+    expect(ledger.visible(link, { run, seq, home: 'server 2' }, 6, 7, 'poll', emit)).toBe(true);
+  });
+
   test('heartbeats that were never issued are not seen', () => {
     const { ledger, emit, out } = setUp();
     ledger.issue(link, ledger.newRun(link), emit);

@@ -1,5 +1,6 @@
 import type { CollectorContext, Finding } from '../../collector.js';
 import type { PgConnection } from '../connection.js';
+import { readerApplicationName, readerSlotPrefix } from '../wal-checks.js';
 import { readerSignals } from './objects.js';
 import { migrationSignals, onlyLink, sideSignals, type SidePlan } from './side-plan.js';
 
@@ -17,6 +18,7 @@ interface Facts {
   sync_names: string;
 }
 
+/** What the daemon itself takes is not taken away from it: doctor is also run while it runs. */
 const factsSql = `
   SELECT pg_catalog.pg_is_in_recovery() AS recovery, pg_catalog.current_setting('is_superuser') = 'on' AS superuser,
     pg_catalog.pg_backend_pid() AS pid,
@@ -25,9 +27,12 @@ const factsSql = `
     coalesce(pg_catalog.inet_client_addr() <<= '127.0.0.0/8' OR pg_catalog.inet_client_addr() = '::1', true) AS local,
     pg_catalog.current_setting('wal_level') AS wal_level,
     pg_catalog.current_setting('max_replication_slots')::int AS max_slots,
-    (SELECT count(*) FROM pg_catalog.pg_replication_slots)::int AS slots_used,
+    (SELECT count(*) FROM pg_catalog.pg_replication_slots
+      WHERE NOT (temporary AND pg_catalog.starts_with(slot_name::text, $1)))::int AS slots_used,
     pg_catalog.current_setting('max_wal_senders')::int AS max_senders,
-    (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders())::int AS senders_used,
+    (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders() w
+      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
+        WHERE a.pid = w.pid AND a.application_name = $2))::int AS senders_used,
     pg_catalog.current_setting('synchronous_standby_names') AS sync_names`;
 
 /** The reader takes one of each and leaves two for replication itself. */
@@ -42,7 +47,10 @@ export async function examineServer(plan: SidePlan, conn: PgConnection, context:
     findings.push({ level, database: plan.database.name, link: onlyLink(plan), message, signals, remedy });
   };
   const { address, read } = plan.database;
-  const [facts] = await conn.query<Facts>(factsSql);
+  const [facts] = await conn.query<Facts>(factsSql, [
+    `${readerSlotPrefix(context.daemonId)}_`,
+    readerApplicationName(context.daemonId),
+  ]);
   if (facts === undefined) return findings;
 
   const major = Math.floor(conn.serverVersion / 10_000);

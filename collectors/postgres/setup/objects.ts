@@ -4,7 +4,9 @@ import type { DesiredObject } from './desired-object.js';
 import { linkSignals, migrationSignals, onlyLink, sideSignals, type DaemonUser, type SidePlan } from './side-plan.js';
 import { DIRECTION_OID, HEARTBEAT_OID, VERSION_NUM, comment, doBlock, roleWhere, textArray } from './sql-text.js';
 import { scramVerifier } from './scram.js';
+import { originStatus } from './origin-objects.js';
 import { receivingObjects } from './receiving-objects.js';
+import { sequenceReading } from './sequence-objects.js';
 import { tableObjects } from './table-objects.js';
 
 /**
@@ -15,7 +17,9 @@ export function desiredObjects(plan: SidePlan): DesiredObject[] {
   return [
     ...plan.users.flatMap((user) => userObjects(plan, user)),
     ...tableObjects(plan),
+    ...plan.users.map((user) => sequenceReading(plan, user)),
     ...(plan.receives.length > 0 ? plan.users.map((user) => originProgress(plan, user)) : []),
+    ...(plan.receives.length > 0 ? plan.users.map((user) => originStatus(plan, user)) : []),
     ourPublication(plan),
     ...receivingObjects(plan),
     ...plan.sends.map((link) => copyable(link)),

@@ -5,10 +5,12 @@ import { quoteIdent, quoteLiteral, type PgConnection } from '../connection.js';
 import { atStep, connectAdmin, throwIfAborted, type SetupOptions, type StepReport } from './admin.js';
 import { standbyStep } from './grants.js';
 import { OtherSides, holds, readPublishedTables, readSubscribedTables, readSubscriptions } from './other-side.js';
+import { originStatusRemovals } from './origin-objects.js';
 import { TRIGGERS } from './receiving-objects.js';
 import { hasHeartbeat, refreshEffect, refreshSql } from './refresh.js';
 import { isStandby } from './setup.js';
 import { sidePlan, type DaemonUser, type SidePlan } from './side-plan.js';
+import { sequenceRevocation } from './sequence-objects.js';
 import { DIRECTION_OID, HEARTBEAT_OID, comment, roleWhere, shown } from './sql-text.js';
 import { tablesMayGo } from './teardown-guard.js';
 
@@ -166,6 +168,8 @@ function tables(plan: SidePlan): Removal[] {
       sql: 'DROP FUNCTION IF EXISTS lockgate.origin_progress(text, boolean);',
     },
     ...plan.users.map((user) => originRevocation(user)),
+    ...originStatusRemovals(plan.users),
+    ...plan.users.map((user) => sequenceRevocation(user)),
     {
       // RESTRICT: whatever else is in there is not ours.
       why: 'drop the schema, if nothing else is in it',

@@ -86,6 +86,20 @@ describe('the board', () => {
     expect(board.history(KEY, 0, at(199)).map((b) => b.last)).toEqual(Array.from({ length: 200 }, (_, s) => s));
   });
 
+  it('keeps the highest value of a second also of a signal that changes often', () => {
+    const board = new Board(0);
+    for (let s = 0; s < 100; s += 1) {
+      board.set(KEY, known(s + 50, at(s), Infinity), at(s));
+      board.set(KEY, known(s, at(s), Infinity), at(s) + 1);
+      if (s === 99) board.set(KEY, unknown('down', at(s)), at(s) + 2);
+    }
+    expect(board.history(KEY, at(97), at(99))).toEqual([
+      { second: 97, last: 97, max: 147 },
+      { second: 98, last: 98, max: 148 },
+      { second: 99, last: null, max: 149 },
+    ]);
+  });
+
   it('shows seconds in which nobody looked at a changing signal as a gap', () => {
     const board = new Board(0);
     for (let s = 0; s < 100; s += 1) board.set(KEY, known(s, at(s), Infinity), at(s));

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { pushSpan, type Span, type Truth } from '../../../daemon/core/compare.js';
+import type { GateConfig } from '../../../daemon/core/config.js';
 import { EMPTY_HOLD, foldHold, type HoldState } from '../../../daemon/core/hold.js';
 import { GateGroup } from '../../../daemon/core/gate.js';
 import { known, unknown, type Reading } from '../../../daemon/core/signal.js';
@@ -24,6 +25,27 @@ function spansOf(truths: readonly Truth[], from: number, to: number): Span<Truth
   for (let t = from; t < to; t += 1) pushSpan(spans, t, t + 1, truths[t]!);
   return spans;
 }
+
+/** A gate that wants 30 ticks of the signal below 1. */
+const soak = (gapToleranceUs: number): GateConfig => ({
+  name: 'g',
+  id: 'g',
+  migration: 'm',
+  gapToleranceUs,
+  require: [
+    {
+      kind: 'signal',
+      text: 'x < 1 for 30us',
+      migration: 'm',
+      signal: 'x',
+      unit: 's',
+      fn: null,
+      op: '<',
+      threshold: 1,
+      forUs: 30,
+    },
+  ],
+});
 
 describe('a hold', () => {
   it('is what looking back over every instant says, however the stretches are cut', () => {
@@ -73,27 +95,7 @@ describe('a hold', () => {
         fc.integer({ min: 0, max: 8 }),
         fc.integer({ min: 0, max: 8 }),
         (before, down, silent, tolerate) => {
-          const gates = [
-            {
-              name: 'g',
-              id: 'g',
-              migration: 'm',
-              gapToleranceUs: tolerate,
-              require: [
-                {
-                  kind: 'signal' as const,
-                  text: 'x < 1 for 30us',
-                  migration: 'm',
-                  signal: 'x',
-                  unit: 's' as const,
-                  fn: null,
-                  op: '<' as const,
-                  threshold: 1,
-                  forUs: needs,
-                },
-              ],
-            },
-          ];
+          const gates = [soak(tolerate)];
           let reading: Reading = known(0, 0, Infinity);
           const around = { reading: () => reading, record: () => true };
           const first = new GateGroup(gates, around, 0);
@@ -127,28 +129,18 @@ describe('a hold', () => {
     expect(counts.lost).toBeGreaterThan(50);
   });
 
+  it('is handed out as observed until the gap that is going on began', () => {
+    const gates = [soak(50)];
+    let reading: Reading = known(0, 0, Infinity);
+    const group = new GateGroup(gates, { reading: () => reading, record: () => true }, 0);
+    group.advance(20);
+    reading = unknown('down', 20);
+    group.advance(35);
+    expect(group.longHolds(29)).toMatchObject([{ trueFrom: 0, observedUntil: 19 }]);
+  });
+
   it('is not taken up when the clock was set back, for another gate, or for another condition', () => {
-    const gates = [
-      {
-        name: 'g',
-        id: 'g',
-        migration: 'm',
-        gapToleranceUs: 1_000,
-        require: [
-          {
-            kind: 'signal' as const,
-            text: 'x < 1 for 30us',
-            migration: 'm',
-            signal: 'x',
-            unit: 's' as const,
-            fn: null,
-            op: '<' as const,
-            threshold: 1,
-            forUs: 30,
-          },
-        ],
-      },
-    ];
+    const gates = [soak(1_000)];
     const group = new GateGroup(gates, { reading: () => known(0, 0, Infinity), record: () => true }, 500);
     group.restoreHold('g', 'x < 1 for 30us', 100, 600);
     group.restoreHold('h', 'x < 1 for 30us', 100, 499);

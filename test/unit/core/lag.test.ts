@@ -139,6 +139,19 @@ describe('lag by the heartbeat row', () => {
     expect(l.lag(5_050)).toBe(50);
   });
 
+  it('is unknown for the reason of the writer, even if an older heartbeat is answered for late', () => {
+    const l = new Link();
+    l.healthy(1, 3);
+    l.sent(4, 4_000);
+    l.sent(5, 5_000);
+    l.failed(5, 5_010, 'not-committed');
+    l.acked(4, 5_020);
+    l.seen(3, 5_100, 5_110);
+    expect(l.lag(5_500)).toBe(1_500);
+    l.seen(4, 5_600, 5_610);
+    expect(l.at(5_610).lag).toMatchObject({ value: null, reason: 'no commit' });
+  });
+
   it('is unknown at once when the target cannot be asked, and known again with the next answer', () => {
     const l = new Link();
     l.healthy(1, 3);
@@ -245,6 +258,29 @@ describe('agreement', () => {
       expect({ s, agreement: l.at(s * 1000 + 60).agreement.value }).toEqual({ s, agreement: s < 9 ? 1 : 0 });
     }
     expect(l.at(9_100).agreement.reason).toContain('b had still not applied');
+  });
+
+  it('falls for longer than the freshness, not for as long as it', () => {
+    const stuck = (asked: number): number | null => {
+      const l = fine(['a', 'b']);
+      l.sampled(40, 4_000, 4_008);
+      l.healthy(5, 5);
+      l.applied('a', 40, 5_060, 5_070);
+      l.applied('b', 30, asked, asked + 10);
+      return l.at(asked + 10).agreement.value;
+    };
+    expect(stuck(8_050)).not.toBe(0);
+    expect(stuck(8_051)).toBe(0);
+    const missing = (asked: number): number | null => {
+      const l = fine(['a']);
+      l.sent(4, 4_000);
+      l.acked(4, 4_005);
+      l.sampled(40, 4_006, 4_008);
+      l.applied('a', 40, 4_020, 4_030);
+      l.seen(3, asked, asked + 10);
+      return l.at(asked + 10).agreement.value;
+    };
+    expect([6_030, 6_031].map(missing)).toEqual([1, 0]);
   });
 
   it('does not fall when everything stops between a heartbeat and the position read after it', () => {

@@ -1,0 +1,243 @@
+import { randomBytes } from 'node:crypto';
+import type { Us } from '../../daemon/core/clock.js';
+import { US_PER_MS } from '../../daemon/core/clock.js';
+import type { DatabaseConfig } from '../../daemon/core/config.js';
+import { LockgateError, messageOf } from '../../daemon/core/errors.js';
+import type { Observation } from '../../daemon/core/observation.js';
+import type { LinkId } from '../../daemon/core/signal.js';
+import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.js';
+import {
+  disagreement,
+  judgeLogicalChain,
+  judgePhysicalChain,
+  type ChainNames,
+  type ChainVerdict,
+  type FlowTrace,
+  type ServerFacts,
+  type TargetSight,
+} from './chain-state.js';
+import { chainTargetView, readChainSource, readChainTarget, readServer, type ChainTargetView } from './chain-views.js';
+import { connect, quoteIdent } from './connection.js';
+import { LazySession } from './lazy-session.js';
+import { targetView } from './logical-views.js';
+import { both } from './pace.js';
+import { reasonOf } from './pg-errors.js';
+
+const intervalMs = 1_000;
+/** While something is being done to a flow, for what is done then (a SKIP, an origin moved) is soon gone again. */
+const eagerMs = 200;
+/** A flow counts as in trouble for so long after its last apply error. */
+const troubledUs: Us = 60_000_000;
+const freshUs: Us = 3_000_000;
+const queryTimeoutMs = 1_500;
+/** Below the client's own limit, so that a server that is merely slow keeps its session. */
+const statementTimeoutMs = 1_200;
+const connectTimeoutMs = 3_000;
+/** Privileges may be granted while a session lasts, and need not be asked for at every look. */
+const viewFreshUs: Us = 10_000_000;
+const probeEveryUs: Us = 30_000_000;
+
+/** One look at both sides, judged for each link. */
+interface Sight {
+  source: ServerFacts;
+  target: ServerFacts;
+  verdicts: ReadonlyMap<LinkId, ChainVerdict>;
+}
+
+/**
+ * Collector `<from>-><to>/chain`: looks about once a second at everything that the chain of changes from one database to
+ * another hangs on, for all links of one kind between them. It compares nothing with what it was before the collector
+ * began: that is remembered by the core, across restarts.
+ */
+export class ChainCollector implements Collector {
+  readonly name: string;
+  readonly #sessions: Record<'source' | 'target', LazySession>;
+  readonly #flows: readonly string[];
+  readonly #names: ChainNames;
+  #slots: readonly string[] = [];
+  #view: { view: ChainTargetView; at: Us } | null = null;
+  #traces = new Map<string, FlowTrace>();
+  readonly #errors = new Map<string, { count: number; at: Us }>();
+  #eager = false;
+  #probedAt: Us = -Infinity;
+  #failing: string | null = null;
+
+  /** All `links` are of the same kind and run from `from` to `to`. */
+  constructor(
+    private readonly from: DatabaseConfig,
+    private readonly to: DatabaseConfig,
+    private readonly links: readonly LinkPlan[],
+    private readonly context: CollectorContext,
+  ) {
+    const logical = links.some((link) => link.config.via === 'postgres-logical');
+    this.name = `${from.name}->${to.name}/chain${logical ? '' : '-standby'}`;
+    this.#flows = logical ? [...new Set(links.flatMap((link) => link.config.flows))] : [];
+    this.#names = {
+      from: from.name,
+      to: to.name,
+      fromUser: quoteIdent(from.address.user),
+      toUser: quoteIdent(to.address.user),
+      run: randomBytes(6).toString('hex'),
+    };
+    const session = { applicationName: this.#applicationName, statementTimeoutMs, connectTimeoutMs };
+    this.#sessions = {
+      source: new LazySession(from, session, context.clock),
+      target: new LazySession(to, session, context.clock),
+    };
+  }
+
+  async run(emit: Emit, signal: AbortSignal): Promise<void> {
+    const { clock } = this.context;
+    const close = async (): Promise<void> => {
+      await Promise.all([this.#sessions.source.close(), this.#sessions.target.close()]);
+    };
+    const onAbort = (): void => void close();
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      while (!isAborted(signal)) {
+        const startedAt = clock.monotonicNow();
+        await this.#look(emit, signal);
+        const spentMs = (clock.monotonicNow() - startedAt) / US_PER_MS;
+        await clock.sleep(Math.max(0, (this.#eager ? eagerMs : intervalMs) - spentMs), signal);
+      }
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      await close();
+    }
+  }
+
+  down(reason: string): Observation[] {
+    const at = this.context.clock.monotonicNow();
+    return this.links.map(({ id }) => ({ kind: 'chain-fault', link: id, reason, at }));
+  }
+
+  get #applicationName(): string {
+    return `lockgate/${this.context.daemonId}/chain`;
+  }
+
+  async #look(emit: Emit, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.context;
+    let sight: Sight;
+    try {
+      sight = this.#flows.length > 0 ? await this.#seeLogical(signal) : await this.#seePhysical(signal);
+      await this.#probe(emit, sight, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      // What is not from a server is a bug, and the supervisor's matter.
+      if (!(error instanceof LockgateError)) throw error;
+      const reason = reasonOf(error);
+      if (this.#failing !== reason) log.warn({ collector: this.name }, `chain: ${reason}`);
+      this.#failing = reason;
+      this.#eager = false;
+      for (const observation of this.down(reason)) emit(observation);
+      return;
+    }
+    if (isAborted(signal)) return;
+    if (this.#failing !== null) log.info({ collector: this.name }, 'chain: both sides answer again');
+    this.#failing = null;
+    const at = clock.monotonicNow();
+    for (const link of this.links) {
+      const verdict = sight.verdicts.get(link.id);
+      if (verdict === undefined) continue;
+      const { facts, fault } = verdict;
+      if (facts === null) emit({ kind: 'chain-fault', link: link.id, reason: fault, at });
+      else {
+        const fresh = Math.max(freshUs, link.config.freshnessUs);
+        emit({ kind: 'chain-seen', link: link.id, facts, at, freshUs: fresh });
+      }
+    }
+  }
+
+  async #seeLogical(signal: AbortSignal): Promise<Sight> {
+    const [view, connection] = await both(this.#viewTarget(signal), this.#sessions.source.get(signal));
+    // First the target: what it had applied then, the source must have written by the time it is asked.
+    const target = await readChainTarget(view, this.#flows, queryTimeoutMs);
+    const named = [...target.subscriptions.values()].flatMap(({ slot }) => (slot === null ? [] : [slot]));
+    this.#slots = [...new Set(named)].sort();
+    const source = await readChainSource(connection, this.#slots, queryTimeoutMs);
+    this.#hurry(target);
+    const verdicts = new Map<LinkId, ChainVerdict>();
+    const traces = new Map(this.#traces);
+    for (const { id, config } of this.links) {
+      const judged = judgeLogicalChain(this.#names, config.flows, target, source, this.#traces);
+      verdicts.set(id, judged.verdict);
+      for (const [flow, trace] of judged.traces) traces.set(flow, trace);
+    }
+    this.#traces = traces;
+    return { source: source.server, target: target.server, verdicts };
+  }
+
+  async #seePhysical(signal: AbortSignal): Promise<Sight> {
+    const [to, from] = await both(this.#sessions.target.get(signal), this.#sessions.source.get(signal));
+    const [target, source] = await both(readServer(to, queryTimeoutMs), readServer(from, queryTimeoutMs));
+    const verdict = judgePhysicalChain(this.#names, source, target);
+    return { source, target, verdicts: new Map(this.links.map(({ id }) => [id, verdict])) };
+  }
+
+  async #viewTarget(signal: AbortSignal): Promise<ChainTargetView> {
+    const connection = await this.#sessions.target.get(signal);
+    const at = this.context.clock.monotonicNow();
+    const known = this.#view;
+    if (known !== null && known.view.connection === connection && at - known.at < viewFreshUs) return known.view;
+    const view = await chainTargetView(await targetView(connection, queryTimeoutMs), queryTimeoutMs);
+    this.#view = { view, at };
+    return view;
+  }
+
+  /** Decides whether to look more often: a flow is disabled, has no worker, or has had apply errors lately. */
+  #hurry(target: TargetSight): void {
+    const now = this.context.clock.monotonicNow();
+    this.#eager = false;
+    for (const [flow, { enabled, worker, errors }] of target.subscriptions) {
+      if (!enabled || worker === null) this.#eager = true;
+      if (errors === null) continue;
+      const before = this.#errors.get(flow);
+      const rose = before !== undefined && errors > before.count;
+      this.#errors.set(flow, { count: errors, at: rose ? now : (before?.at ?? -Infinity) });
+      if (now - (this.#errors.get(flow)?.at ?? -Infinity) < troubledUs) this.#eager = true;
+    }
+  }
+
+  /**
+   * Opens another connection to each side from time to time and compares where it leads with where the session leads:
+   * behind a proxy or a reader endpoint these may be different servers. A session that outlives the comparison shows that
+   * both were there at the same time, and not one after the other.
+   */
+  async #probe(emit: Emit, sight: Sight, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.context;
+    const now = clock.monotonicNow();
+    if (now - this.#probedAt < probeEveryUs) return;
+    this.#probedAt = now;
+    for (const [side, db] of [
+      ['source', this.from],
+      ['target', this.to],
+    ] as const) {
+      try {
+        const other = await this.#readAside(db, signal);
+        const again = await readServer(await this.#sessions[side].get(signal), queryTimeoutMs);
+        if (disagreement(db.name, sight[side], again) !== null) continue; // it changed meanwhile
+        const what = disagreement(db.name, again, other);
+        if (what === null) continue;
+        for (const { id } of this.links) emit({ kind: 'chain-broken', link: id, what, at: clock.monotonicNow() });
+      } catch (error) {
+        if (!(error instanceof LockgateError)) throw error;
+        log.debug({ collector: this.name, error: messageOf(error) }, 'no second connection to compare with');
+      }
+    }
+  }
+
+  async #readAside(db: DatabaseConfig, signal: AbortSignal): Promise<ServerFacts> {
+    const options = { applicationName: this.#applicationName, statementTimeoutMs, connectTimeoutMs };
+    const connection = await connect(db, options, signal);
+    try {
+      return await readServer(connection, queryTimeoutMs);
+    } finally {
+      await connection.close();
+    }
+  }
+}
+
+/** Read through a function, because the compiler takes a checked flag for settled. */
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
+}

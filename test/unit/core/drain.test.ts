@@ -1,0 +1,195 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { DrainEstimator, LinkDrain, type DrainEstimate, type DrainSample } from '../../../daemon/core/drain.js';
+import type { Applied } from '../../../daemon/core/observation.js';
+import { known, unknown, valueAt, type Reading } from '../../../daemon/core/signal.js';
+
+const S = 1_000_000;
+const MiB = 1024 * 1024;
+
+const fed = (samples: readonly DrainSample[]): DrainEstimator => {
+  const estimator = new DrainEstimator();
+  for (const sample of samples) estimator.observe(sample);
+  return estimator;
+};
+const sample = (s: number, backlog: number, applied: number): DrainSample => ({
+  at: s * S,
+  backlogBytes: backlog,
+  appliedBytes: applied,
+});
+
+describe('the drain estimate of one flow', () => {
+  const cases: [string, DrainSample[], number, DrainEstimate['kind'] | RegExp][] = [
+    ['nothing seen', [], 0, /no position/],
+    ['caught up', [sample(0, 0, 5)], 0, 'caught-up'],
+    ['little outstanding', [sample(0, 1000, 5)], 0, 'caught-up'],
+    ['a backlog at first sight', [sample(0, MiB, 0)], 0, /no rate/],
+    ['a backlog that shrinks', [sample(0, 2 * MiB, 0), sample(1, MiB, MiB)], 1, 'draining'],
+    ['a backlog that stands still', [sample(0, MiB, 0), sample(1, MiB, 0), sample(3, MiB, 0)], 3, /nothing is being/],
+    ['a small backlog that stands still', [sample(0, 9, 0), sample(1, 9, 0), sample(3, 9, 0)], 3, /nothing is being/],
+    ['it stood still until now', [sample(0, MiB, 0), sample(3, MiB, 0), sample(4, MiB, 9)], 4, 'draining'],
+    ['written just now, after a long idle time', [sample(0, 0, 0), sample(60, 9, 0)], 60, 'caught-up'],
+  ];
+  it.each(cases)('%s', (_, samples, now, wanted) => {
+    const estimate = fed(samples).estimate(now * S);
+    if (wanted instanceof RegExp) expect(estimate).toMatchObject({ kind: 'none', reason: wanted });
+    else expect(estimate.kind).toBe(wanted);
+  });
+
+  it('takes the time into account in which a large transaction showed no progress', () => {
+    // 80 MiB in one transaction that takes 8 s, looked at every second.
+    const samples = Array.from({ length: 8 }, (_, i) => sample(i, 80 * MiB, 0));
+    const estimate = fed([...samples, sample(8, 80 * MiB, 80 * MiB)]).estimate(8 * S);
+    expect(estimate).toMatchObject({ kind: 'draining' });
+    expect((estimate as { eta: number }).eta).toBeCloseTo(8, 1);
+  });
+
+  it('weighs rates by their time, so that many short fast stretches do not hide a long slow one', () => {
+    const estimator = new DrainEstimator();
+    let [at, applied] = [0, 0];
+    const step = (s: number, bytes: number): void => {
+      at += s;
+      applied += bytes;
+      estimator.observe({ at: at * S, backlogBytes: 100 * MiB, appliedBytes: applied });
+    };
+    step(0, 0);
+    for (let i = 0; i < 60; i++) step(0.25, 25 * MiB); // 15 s at 100 MiB/s
+    for (let i = 0; i < 2; i++) step(4, 4 * MiB); // 8 s at 1 MiB/s
+    const estimate = estimator.estimate(at * S);
+    expect((estimate as { high: number }).high).toBeCloseTo(100, 0);
+  });
+
+  it('forgets what it learnt when the target goes back', () => {
+    const estimator = fed([sample(0, 2 * MiB, 0), sample(1, 2 * MiB, MiB), sample(2, 3 * MiB, 0)]);
+    expect(estimator.estimate(2 * S)).toMatchObject({ kind: 'none' });
+  });
+
+  it('learns a lower bound of the rate from a backlog that was gone at the next look', () => {
+    const estimator = fed([sample(0, MiB, 0), sample(1, 0, MiB), sample(2, 2 * MiB, MiB)]);
+    expect(estimator.estimate(2 * S)).toEqual({ kind: 'draining', eta: 2, high: 4 });
+  });
+
+  it('holds its upper bound for an applier of constant speed, whatever is written and however it is looked at', () => {
+    fc.assert(
+      fc.property(
+        fc.record({
+          mibPerS: fc.integer({ min: 1, max: 80 }),
+          transactionKiB: fc.integer({ min: 1, max: 4096 }),
+          lookMs: fc.integer({ min: 20, max: 1000 }),
+          writes: fc.array(fc.double({ min: 0, max: 3, noNaN: true }), { minLength: 5, maxLength: 40 }),
+        }),
+        ({ mibPerS, transactionKiB, lookMs, writes }) => {
+          const capacity = mibPerS * MiB;
+          const grain = transactionKiB * 1024;
+          const estimator = new DrainEstimator();
+          let [written, done, at] = [0, 0, 0];
+          // Each entry of `writes` is a second of writing at that multiple of the capacity.
+          const stepMs = 5;
+          let nextLook = 0;
+          for (const factor of writes) {
+            for (let ms = 0; ms < 1000; ms += stepMs) {
+              written += (factor * capacity * stepMs) / 1000;
+              done = Math.min(written, done + (capacity * stepMs) / 1000);
+              at += stepMs;
+              if (at < nextLook) continue;
+              nextLook = at + lookMs;
+              const applied = Math.floor(done / grain) * grain;
+              estimator.observe({ at: at * 1000, backlogBytes: Math.max(0, written - applied), appliedBytes: applied });
+            }
+          }
+          const estimate = estimator.estimate(at * 1000);
+          if (estimate.kind !== 'draining') return;
+          const truth = (written - done) / capacity;
+          // What is being applied at this moment does not show yet, and looks see progress late by up to their distance.
+          const blur = grain / capacity + lookMs / 1000;
+          expect(estimate.high).toBeGreaterThanOrEqual(truth - blur);
+          expect(estimate.eta).toBeGreaterThan(0);
+          expect(Number.isFinite(estimate.high)).toBe(true);
+        },
+      ),
+      { numRuns: 150 },
+    );
+  });
+});
+
+describe('the drain readings of a link', () => {
+  const fresh = 3 * S;
+  const lag = (value: number, at: number, growsFrom: number | null = null): Reading => ({
+    ...known(value, at * S, 2 * S),
+    growsFrom: growsFrom === null ? null : growsFrom * S,
+  });
+  const applied = (flow: string, s: number, at: number, head: number): Applied => ({
+    kind: 'applied',
+    link: 'shop/forward',
+    flow,
+    position: { kind: 'lsn', lsn: BigInt(at) },
+    head: { kind: 'lsn', lsn: BigInt(head) },
+    askedAt: s * S,
+    at: s * S,
+  });
+
+  it('equal lag_by_position while caught up, and grow with it', () => {
+    const link = new LinkDrain(['a'], fresh);
+    link.observe(applied('a', 10, 100, 100));
+    const { drain_eta: eta, drain_eta_high: high } = link.readings(10 * S, lag(0.02, 10));
+    expect(eta).toMatchObject({ value: 0.02, bound: 'exact' });
+    expect(high.value).toBeCloseTo(0.27, 5);
+    const growing = link.readings(10 * S, lag(0.02, 10, 9));
+    expect(valueAt(growing.drain_eta, 12 * S)).toBe(3);
+    expect(valueAt(growing.drain_eta_high, 12 * S)).toBeCloseTo(3.25, 5);
+  });
+
+  it('are the worst of the flows, and never below a delay that is no matter of bytes', () => {
+    const link = new LinkDrain(['a', 'b'], fresh);
+    for (const flow of ['a', 'b']) link.observe(applied(flow, 0, 0, 20 * MiB));
+    link.observe(applied('a', 1, 10 * MiB, 20 * MiB));
+    expect(link.readings(S, lag(0.1, 1)).drain_eta).toMatchObject({
+      value: null,
+      reason: expect.stringMatching(/^b:/) as unknown,
+    });
+    link.observe(applied('b', 1, 2 * MiB, 20 * MiB));
+    expect(link.readings(S, lag(0.1, 1)).drain_eta.value).toBeCloseTo(9, 5);
+    expect(link.readings(S, lag(60, 1)).drain_eta_high.value).toBeCloseTo(60.25, 5);
+  });
+
+  it('are unknown at once with a flow that cannot be read, and stale with the older of what they are made of', () => {
+    const link = new LinkDrain(['a'], fresh);
+    expect(link.readings(0, lag(0, 0)).drain_eta.value).toBeNull();
+    link.observe(applied('a', 10, 100, 100));
+    const { drain_eta: eta } = link.readings(11 * S, lag(0, 11));
+    expect(eta.observedAt + eta.freshUs).toBe(13 * S);
+    link.observe({ kind: 'applied-fault', link: 'shop/forward', flow: 'a', at: 12 * S, reason: 'gone' });
+    expect(link.readings(12 * S, lag(0, 12)).drain_eta_high).toMatchObject({ value: null, reason: 'a: gone' });
+    link.observe(applied('a', 13, 100, 100));
+    link.reset();
+    expect(link.readings(13 * S, lag(0, 13)).drain_eta.value).toBeNull();
+  });
+
+  it('need lag_by_position, whose absence says nothing of bytes', () => {
+    const link = new LinkDrain(['a'], fresh);
+    link.observe(applied('a', 0, 0, 20 * MiB));
+    link.observe(applied('a', 1, 10 * MiB, 20 * MiB));
+    const blind = link.readings(S, unknown('the writer failed', S));
+    expect(blind.drain_eta.value).toBeCloseTo(1, 5);
+    expect(blind.drain_eta_high).toMatchObject({
+      value: null,
+      reason: expect.stringContaining('the writer failed') as unknown,
+    });
+    link.observe(applied('a', 2, 20 * MiB, 20 * MiB));
+    expect(link.readings(2 * S, unknown('the writer failed', S)).drain_eta.value).toBeNull();
+  });
+
+  it('are unknown without the head, and without flows', () => {
+    const link = new LinkDrain(['a'], fresh);
+    link.observe({
+      kind: 'applied',
+      link: 'shop/forward',
+      flow: 'a',
+      position: { kind: 'lsn', lsn: 0n },
+      askedAt: 0,
+      at: 0,
+    });
+    expect(link.readings(0, lag(0, 0)).drain_eta.value).toBeNull();
+    expect(new LinkDrain([], fresh).readings(0, lag(0, 0)).drain_eta.value).toBeNull();
+  });
+});
