@@ -183,6 +183,7 @@ class Daemon implements RunningDaemon {
     }
     const events = new EventStream();
     const recorder = new Recorder(store, log, (id, draft) => events.publish('journal', journalJson(id, draft)));
+    this.closers.push(() => recorder.end());
     const note = (kind: string, migration: string | null, data: Record<string, unknown>): void =>
       recorder.note({ at: clock.wallNow(), kind, migration, gate: null, actor: 'lockgate', by: null, data });
 

@@ -3,12 +3,13 @@
  * each question; the timer only makes changes that come by themselves (a lag that crosses its threshold, a reading that
  * goes stale) known promptly. It does no I/O: what it has to say goes through `EngineOutput`.
  */
+import { createHash } from 'node:crypto';
 import { Board } from './board.js';
 import { Chains, type ChainMemories } from './chains.js';
 import { isMeasured } from './config/available.js';
 import { US_PER_MS, US_PER_S, type Clock, type Us } from './core/clock.js';
 import type { Condition } from './core/condition.js';
-import type { Config, GateConfig, LinkConfig, MigrationConfig } from './core/config.js';
+import type { Config, LinkConfig, MigrationConfig } from './core/config.js';
 import type { Break } from './core/continuity.js';
 import { LinkDrain } from './core/drain.js';
 import { resolveDirection, type Direction, type DirectionAnswer } from './core/direction.js';
@@ -72,17 +73,20 @@ interface LinkState {
   drain: LinkDrain;
 }
 
+type KnownDirection = Exclude<Direction, { direction: 'unknown' }>;
+
 interface MigrationState {
   config: MigrationConfig;
   direction: Direction;
   /** The last direction that was not unknown; null when there was none. */
-  lastKnown: Exclude<Direction, { direction: 'unknown' }> | null;
+  lastKnown: KnownDirection | null;
   answers: Record<SideName, { answer: DirectionAnswer; at: Us }>;
 }
 
 /** A hold as it is kept across a restart, on the daemon's own clock. */
 export interface LongHold {
   gate: string;
+  /** The condition's text and a digest of all that decides what it is about, which may have been changed meanwhile. */
   condition: string;
   trueFrom: Us;
   observedUntil: Us;
@@ -92,6 +96,8 @@ export interface LongHold {
 export interface EngineMemories {
   chains: ChainMemories;
   strays: StrayMemories;
+  /** The last known direction by migration, with a digest of what the migration was then. */
+  directions?: Readonly<Record<string, KnownDirection & { basis: string }>>;
 }
 
 /** The judgement of the daemon. */
@@ -119,7 +125,7 @@ export class Engine {
     config: Config,
     private readonly clock: Clock,
     private readonly output: EngineOutput,
-    kept: EngineMemories = { chains: {}, strays: {} },
+    private readonly kept: EngineMemories = { chains: {}, strays: {} },
   ) {
     const now = clock.monotonicNow();
     this.chains = new Chains(kept.chains);
@@ -142,7 +148,8 @@ export class Engine {
     for (const group of this.groups) {
       for (const id of group.ids) {
         const before = old.groupOf.get(id);
-        if (before !== undefined) group.adopt(before, (gate) => gate.id === id && sameGate(gate, old.config, config));
+        if (before !== undefined)
+          group.adopt(before, (gate) => gate.id === id && footingOf(old.config, id) === footingOf(config, id));
       }
       group.look(now);
     }
@@ -189,7 +196,10 @@ export class Engine {
 
   /** What is worth keeping across a restart besides holds. */
   get memories(): EngineMemories {
-    return { chains: this.chains.kept, strays: this.strays.kept };
+    const directions = [...this.migrations].flatMap(([name, { lastKnown }]) =>
+      lastKnown === null ? [] : [[name, { ...lastKnown, basis: digest(basisOf(this.config, name)) }] as const],
+    );
+    return { chains: this.chains.kept, strays: this.strays.kept, directions: Object.fromEntries(directions) };
   }
 
   /** Someone has accepted the breaks of a migration's chains that happened before now. */
@@ -282,12 +292,30 @@ export class Engine {
 
   /** Holds that are worth keeping across a restart. */
   longHolds(): LongHold[] {
-    return this.groups.flatMap((g) => g.longHolds(LONG_HOLD_US));
+    return this.groups.flatMap((g) =>
+      g.longHolds(LONG_HOLD_US).map((h) => ({ ...h, condition: `${h.condition} | ${this.footing(h.gate)}` })),
+    );
   }
 
   /** Takes up holds from before a restart. */
   restoreHolds(holds: readonly LongHold[]): void {
-    for (const h of holds) this.groupOf.get(h.gate)?.restoreHold(h.gate, h.condition, h.trueFrom, h.observedUntil);
+    for (const h of holds) {
+      const end = ` | ${this.footing(h.gate)}`;
+      // A hold of a gate that asks something else now, or asks it of other databases, is none.
+      if (!h.condition.endsWith(end)) continue;
+      const condition = h.condition.slice(0, -end.length);
+      this.groupOf.get(h.gate)?.restoreHold(h.gate, condition, h.trueFrom, h.observedUntil);
+    }
+  }
+
+  private footing(gate: string): string {
+    return digest(footingOf(this.config, gate));
+  }
+
+  private rememberedDirection(migration: string): KnownDirection | null {
+    const found = this.kept.directions?.[migration];
+    if (found?.basis !== digest(basisOf(this.config, migration))) return null;
+    return { direction: found.direction, epoch: found.epoch, changedAt: found.changedAt };
   }
 
   private install(config: Config, old: Config | null, now: Us): void {
@@ -302,7 +330,7 @@ export class Engine {
       migrations.set(m.name, {
         config: m,
         direction: same ? kept.direction : { direction: 'unknown', reason: 'not read from both sides yet' },
-        lastKnown: same ? kept.lastKnown : null,
+        lastKnown: same ? kept.lastKnown : old === null ? this.rememberedDirection(m.name) : null,
         answers: same ? kept.answers : { source: none, target: none },
       });
       for (const link of Object.values(m.links)) {
@@ -454,7 +482,7 @@ export class Engine {
     if (o.kind === 'applied' || o.kind === 'applied-fault') link.drain.observe(o);
     const drain = link.drain.readings(now, lag.lag_by_position);
     for (const [name, reading] of Object.entries({ ...lag, ...drain })) {
-      readings.set(`${link.config.name}.${name}`, reading as Reading);
+      readings.set(`${link.config.name}.${name}`, reading);
     }
     this.set(link.migration, readings, now);
   }
@@ -473,7 +501,10 @@ export class Engine {
   /** The board's name of a signal; kept, because a text that is made anew must be hashed anew at every look. */
   private key(migration: string, signal: string): string {
     let keys = this.keys.get(migration);
-    if (keys === undefined) this.keys.set(migration, (keys = new Map()));
+    if (keys === undefined) {
+      keys = new Map<string, string>();
+      this.keys.set(migration, keys);
+    }
     let key = keys.get(signal);
     if (key === undefined) keys.set(signal, (key = `${migration}.${signal}`));
     return key;
@@ -512,7 +543,7 @@ export class Engine {
 
   private judgeDirection(m: MigrationState, now: Us): void {
     const before = m.direction;
-    const after = resolveDirection(m.answers.source.answer, m.answers.target.answer);
+    const after = notBefore(m.lastKnown, resolveDirection(m.answers.source.answer, m.answers.target.answer));
     m.direction = after;
     const changed = before.direction !== after.direction;
     const last = m.lastKnown;
@@ -608,12 +639,33 @@ function withinDirection(m: MigrationState, reading: Reading): Reading {
   return { ...reading, freshUs: Math.min(reading.freshUs, directionUntil - reading.observedAt) };
 }
 
-/** Whether a gate and everything its signals come from are the same in both configurations. */
-function sameGate(gate: GateConfig, before: Config, after: Config): boolean {
-  const find = (config: Config): GateConfig | undefined =>
-    gate.migration === null ? config.gates.get(gate.name) : config.migrations.get(gate.migration)?.gates.get(gate.name);
-  if (JSON.stringify(find(before)) !== JSON.stringify(find(after))) return false;
-  return gate.require.every((c) => c.kind === 'gate' || basisOf(before, c.migration) === basisOf(after, c.migration));
+/**
+ * The direction that both sides' rows make, unless it contradicts one that was known already: rows whose epoch went back
+ * were deleted or lost by a restore, and what they say is not the present.
+ */
+function notBefore(last: KnownDirection | null, found: Direction): Direction {
+  if (last === null || found.direction === 'unknown' || found.epoch > last.epoch) return found;
+  if (found.epoch === last.epoch && found.direction === last.direction) return found;
+  return {
+    direction: 'unknown',
+    reason:
+      `lockgate.direction says ${found.direction} with epoch ${found.epoch}, but it said ${last.direction} with epoch ${last.epoch} before ` +
+      `(a side was restored, or rows were changed by hand): write the right direction with epoch ${last.epoch + 1} on its active side`,
+  };
+}
+
+/** Everything that a gate asks, with the gates and databases behind it: equal text means that its past still counts. */
+function footingOf(config: Config, id: string): string {
+  const [migration, name] = id.includes('/') ? id.split('/') : [null, id];
+  const gate = migration == null ? config.gates.get(id) : config.migrations.get(migration)?.gates.get(name ?? '');
+  const behind = gate?.require.map((c) =>
+    c.kind === 'gate' ? footingOf(config, c.gate) : basisOf(config, c.migration),
+  );
+  return JSON.stringify([gate, behind]);
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
 }
 
 /** All that decides what the signals of a migration are about. */

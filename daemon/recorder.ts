@@ -45,10 +45,21 @@ export class Recorder {
       if (draft === undefined || !this.write(draft)) return;
       this.waiting.shift();
     }
-    if (this.dropped > 0) {
-      this.log.error({ dropped: this.dropped }, 'journal entries were lost while the store could not be written');
-      this.dropped = 0;
-    }
+    this.tellDropped();
+  }
+
+  /** Tries for the last time, before the store is closed, and says what is lost for good. */
+  end(): void {
+    this.retry();
+    this.dropped += this.waiting.length;
+    this.waiting = [];
+    this.tellDropped();
+  }
+
+  private tellDropped(): void {
+    if (this.dropped === 0) return;
+    this.log.error({ dropped: this.dropped }, 'journal entries were lost while the store could not be written');
+    this.dropped = 0;
   }
 
   private write(draft: JournalDraft): boolean {

@@ -37,8 +37,13 @@ export class RunPlan {
     return 'insert';
   }
 
-  /** The last INSERT is not known to have committed (or its row is gone), so the next tick may try again. */
+  /**
+   * The last INSERT is not known to have committed (or its row is gone), so the next tick may try again. It does not count
+   * as tried: after an hour of refused writes the first row that is written may still be lost on its way, and the one
+   * after it must not have to wait as if all the others had been.
+   */
   retry(): void {
+    this.#candidates = Math.max(0, this.#candidates - 1);
     this.#nextCandidateAt = -Infinity;
   }
 }

@@ -2,7 +2,7 @@ import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.j
 import { US_PER_MS, US_PER_S, type Us } from '../../daemon/core/clock.js';
 import { messageOf } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
-import type { Position } from '../../daemon/core/position.js';
+import { reached, type Position } from '../../daemon/core/position.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { HeartbeatLedger, Issued } from './ledger.js';
 import { RunPlan } from './run-plan.js';
@@ -33,8 +33,11 @@ export interface WriterSession {
   readonly home: string | null;
   /** Takes the lock that lets one process per daemon id write; null, or who holds it. */
   claim(): Promise<string | null>;
-  /** Whether this side takes writes (null, or why not), and its position if it has one now. */
-  look(): Promise<{ refusal: string | null; position: Position | null }>;
+  /**
+   * Whether this side takes writes (null, or why not), and its position if it has one now: what is safely on its disk.
+   * `head` is the end of all that was committed by then; it lies beyond `position` while commits do not wait for the disk.
+   */
+  look(): Promise<{ refusal: string | null; position: Position | null; head: Position | null }>;
   /** Inserts rows in one transaction. */
   insert(rows: readonly HeartbeatWrite[]): Promise<void>;
   /** Updates rows in one transaction, and returns the links whose row was there. */
@@ -93,6 +96,8 @@ class HeartbeatWriter implements Collector {
   readonly name: string;
   readonly #links: WriterLink[];
   #refusal: string | null = null;
+  /** The end of all that was committed before an instant, to be compared with later positions. */
+  #head: { head: Position; askedAt: Us } | null = null;
 
   constructor(private readonly options: WriterOptions) {
     this.name = options.name;
@@ -134,6 +139,7 @@ class HeartbeatWriter implements Collector {
     let pruning: Promise<void> | null = null;
     try {
       for (const { id } of this.#links) this.options.ledger.writesTo(id, session.home);
+      this.#head = null;
       const before = this.#now();
       this.#refusal = (await session.look()).refusal;
       // The time the first look took is no reason to be late with every heartbeat after it.
@@ -187,14 +193,33 @@ class HeartbeatWriter implements Collector {
       await this.#write(session, inserts, 'insert', sent, emit);
     }
     const askedAt = this.#now();
-    const { refusal, position } = await session.look();
+    const { refusal, position, head } = await session.look();
     const at = this.#now();
     this.#refusal = refusal;
+    const coveredAt = this.#covered(position, head, askedAt, sent);
     for (const { id } of due) {
       if (refusal !== null) emit({ kind: 'writer-fault', link: id, at, reason: refusal });
-      if (position !== null)
-        emit({ kind: 'position-sampled', link: id, position, sentAt: sent.get(id) ?? askedAt, at });
+      const sentAt = sent.get(id) ?? coveredAt;
+      if (position !== null && sentAt !== null) emit({ kind: 'position-sampled', link: id, position, sentAt, at });
     }
+  }
+
+  /**
+   * The newest instant before which nothing was committed beyond `position`; null when there is none yet. A heartbeat's
+   * commit takes all earlier ones to the disk with it. Where none was written, commits that do not wait for the disk may
+   * lie beyond the position, and then it only covers what was committed before an earlier look.
+   */
+  #covered(position: Position | null, head: Position | null, askedAt: Us, sent: ReadonlyMap<LinkId, Us>): Us | null {
+    if (position === null) return null;
+    const before = this.#head;
+    const now = head === null ? null : { head, askedAt };
+    if (sent.size > 0 || now === null || reached(position, now.head)) {
+      this.#head = now;
+      return sent.size > 0 ? Math.max(...sent.values()) : askedAt;
+    }
+    if (before !== null && !reached(position, before.head)) return null;
+    this.#head = now;
+    return before === null ? null : before.askedAt;
   }
 
   #plan(link: WriterLink): 'insert' | 'update' | 'none' {

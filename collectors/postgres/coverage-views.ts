@@ -149,7 +149,7 @@ export async function readSubscriptionTables(
 
 const existingSql = `
   SELECT n.nspname AS schema, c.relname AS name
-    FROM pg_catalog.unnest($1::pg_catalog.name[], $2::pg_catalog.name[]) AS w (schema, name)
+    FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.name[]), pg_catalog.unnest($2::pg_catalog.name[])) AS w (schema, name)
     JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p')`;
 

@@ -7,6 +7,8 @@ export const ERROR_WINDOW_US: Us = 600_000_000;
 export interface ErrorCount {
   /** Errors since the counter began. */
   total: number;
+  /** Whether it was ever set back to zero since it began. */
+  reset: boolean;
   /** What tells this counter from another one: the subscription's id and when its statistics were reset; a change means that it began anew. */
   identity: string;
 }
@@ -36,8 +38,8 @@ export class ErrorWindow {
     const last = this.#last;
     this.#last = count;
     if (last === null) {
-      // A counter at zero has never counted anything, so that the past is known too.
-      this.#completeSince = count.total === 0 ? -Infinity : at;
+      // A counter at zero that was never set back has never counted anything, so that the past is known too.
+      this.#completeSince = count.total === 0 && !count.reset ? -Infinity : at;
     } else if (count.identity !== last.identity || count.total < last.total) {
       // Whatever was counted between the last look and the reset is lost.
       this.#add(count.total, at);

@@ -14,6 +14,8 @@ export interface SubscriptionFacts {
   slot: string | null;
   /** The main apply worker's process. */
   worker: number | null;
+  /** How far that worker has received from its walsender; null while there is none, or it has not received anything. */
+  received: bigint | null;
   /** Whether this user may ask for the origin's progress at all. */
   originReadable: boolean;
   /** Durable progress of its replication origin; null when it has none yet or cannot be read. */
@@ -49,6 +51,8 @@ export interface FlowMemory {
   heard: bigint | null;
   /** The last progress of the origin. */
   origin: bigint | null;
+  /** Up to here its positions may be of another history of the source than the present one; null when they cannot. */
+  foreign: bigint | null;
 }
 
 /** How far a flow has applied, or why that cannot be told. */
@@ -110,6 +114,9 @@ export function judgeRunning(
     return untold(`the state of the walsender on ${from} is hidden; ${monitorGrant(names.fromUser)}`);
   }
   if (subscription.id === null) return untold(ambiguous(names));
+  if (subscription.received === null) {
+    return stopped(`its apply worker on ${to} has received nothing: it has just started, or ${takenOver(name, names)}`);
+  }
   switch (slot.state) {
     case 'streaming':
       return { value: 1, reason: null };
@@ -121,6 +128,10 @@ export function judgeRunning(
   }
 }
 
+function takenOver(slot: string, { from, to }: FlowNames): string {
+  return `another subscriber than ${to} (a copy of it?) uses slot ${slot} on ${from}`;
+}
+
 function ambiguous({ to, toUser }: FlowNames): string {
   return `several databases of ${to} have a subscription of this name; GRANT SELECT (oid) ON pg_catalog.pg_subscription TO ${toUser}`;
 }
@@ -130,6 +141,10 @@ function ambiguous({ to, toUser }: FlowNames): string {
  * to judge the next look by. Both are lower bounds of the truth. An idle subscription's origin stays behind what its
  * walsender reported, so when the walsender goes away, what it had reported goes on counting for as long as the origin
  * does not go back (that would be a target restored to an earlier state).
+ *
+ * Slot names do not say who uses a slot: a copy of the target has the same subscription, and another server may have a
+ * slot of the same name. So a walsender's report counts only while the subscription's own worker receives, and no
+ * further than that worker has received.
  */
 export function judgeApplied(
   names: FlowNames,
@@ -148,27 +163,36 @@ export function judgeApplied(
     return fault('the subscription has no slot, so that its positions cannot be tied to this source');
   }
   // Without its slot nothing says that the origin's positions are of this server's WAL.
-  if (slot === null) return fault(`slot ${subscription.slot} does not exist on ${from}`);
+  if (slot === null) return fault(`slot ${subscription.slot} does not exist on ${from}`, before);
   if (!slot.ours) {
-    return fault(`slot ${subscription.slot} on ${from} belongs to database ${slot.database ?? '(none)'}`);
+    return fault(`slot ${subscription.slot} on ${from} belongs to database ${slot.database ?? '(none)'}`, before);
   }
 
   // Positions of another timeline of the source must not vouch for this one.
   const key = `${subscription.id ?? ''}/${subscription.slot}/${sourceIdentity}`;
-  const old = before?.key === key ? before : { key, served: false, heard: null, origin: null };
-  const served = old.served || slot.walsender;
+  const old =
+    before?.key === key
+      ? before
+      : { key, served: false, heard: null, origin: null, foreign: foreignOf(before, key, subscription) };
+  if (subscription.id === null) return fault(ambiguous(names), old);
+  const { received } = subscription;
+  const own = slot.walsender && received !== null;
+  const served = old.served || own;
   if (!served) {
+    if (slot.walsender) return fault(`no worker receives for it; ${takenOver(subscription.slot, names)}`, old);
     return fault(
       `slot ${subscription.slot} on ${from} has not been in use since lockgate looks: nothing ties the subscription's position to this server`,
       old,
     );
   }
-  const flush = slot.walsender ? slot.flush : null;
-  if (subscription.originReadable && subscription.id !== null) {
+  const { foreign } = old;
+  const flush = own ? lower(slot.flush, received) : null;
+  if (subscription.originReadable) {
     const wentBack = old.origin !== null && (subscription.origin ?? 0n) < old.origin;
     const heard = higher(flush, wentBack ? null : old.heard);
-    const memory = { key, served, heard, origin: subscription.origin };
+    const memory = { key, served, heard, origin: subscription.origin, foreign };
     const lsn = higher(subscription.origin, heard);
+    if (lsn !== null && foreign !== null && lsn <= foreign) return fault(otherHistory(lsn, names), memory);
     if (lsn !== null) return { applied: { lsn, reason: null }, memory };
     if (!slot.walsender) return fault('nothing has been applied yet, and no walsender serves its slot', memory);
     if (!slot.visible) {
@@ -178,11 +202,12 @@ export function judgeApplied(
   }
 
   // By the walsender alone.
-  const memory = { key, served, heard: higher(flush, old.heard), origin: null };
+  const memory = { key, served, heard: higher(flush, old.heard), origin: null, foreign };
+  if (flush !== null && foreign !== null && flush <= foreign) return fault(otherHistory(flush, names), memory);
   if (flush === null) {
-    const remedy = subscription.id === null ? ambiguous(names) : originGrant(names.toUser, names.toVersion);
-    const origin = `the progress of its origin on ${to} cannot be read (${remedy})`;
+    const origin = `the progress of its origin on ${to} cannot be read (${originGrant(names.toUser, names.toVersion)})`;
     if (!slot.walsender) return fault(`no walsender serves its slot, and ${origin}`, memory);
+    if (!own) return fault(`no worker receives for it (${takenOver(subscription.slot, names)}), and ${origin}`, memory);
     if (!slot.visible) {
       return fault(`the walsender on ${from} is hidden (${monitorGrant(names.fromUser)}), and ${origin}`, memory);
     }
@@ -196,6 +221,23 @@ export function judgeApplied(
     );
   }
   return { applied: { lsn: flush, reason: null }, memory };
+}
+
+/**
+ * What the target had applied when the source became another one (a failover, a restore) may be of WAL that is no longer
+ * part of its history. It counts again only once something newer was applied.
+ */
+function foreignOf(before: FlowMemory | null, key: string, { id, slot, origin }: SubscriptionFacts): bigint | null {
+  if (before === null || !before.key.startsWith(`${id ?? ''}/${slot ?? ''}/`)) return null;
+  return before.key === key ? before.foreign : higher(origin, before.foreign);
+}
+
+function otherHistory(lsn: bigint, { from }: FlowNames): string {
+  return `${formatLsn(lsn)} may be of another history of ${from}, which has failed over or was restored; nothing newer has been applied since`;
+}
+
+function lower(a: bigint | null, b: bigint | null): bigint | null {
+  return a === null || b === null ? null : a < b ? a : b;
 }
 
 function higher(a: bigint | null, b: bigint | null): bigint | null {

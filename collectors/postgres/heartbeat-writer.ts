@@ -62,7 +62,8 @@ export function postgresHeartbeatWriter(options: PostgresWriterOptions): Collect
 const lookSql = {
   name: 'look',
   text: `SELECT r AS recovery, pg_catalog.current_setting('transaction_read_only') = 'on' AS readonly,
-    CASE WHEN r THEN NULL ELSE pg_catalog.pg_current_wal_flush_lsn() END::text AS lsn
+    CASE WHEN r THEN NULL ELSE pg_catalog.pg_current_wal_flush_lsn() END::text AS lsn,
+    CASE WHEN r THEN NULL ELSE pg_catalog.pg_current_wal_insert_lsn() END::text AS head
     FROM pg_catalog.pg_is_in_recovery() AS r`,
 };
 
@@ -87,6 +88,15 @@ const holderSql = `SELECT l.pid, a.client_addr::text AS addr
   WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
     AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
     AND (l.classid::bigint << 32) | l.objid::bigint = ${lockKeySql} LIMIT 1`;
+
+function positionOf(lsn: string | null): Position | null {
+  return lsn === null ? null : { kind: 'lsn', lsn: parseLsn(lsn) };
+}
+
+/** At the end of a page the insert position is already behind the next page's header, although nothing is there yet. */
+function atPageEnd({ lsn: flushed }: Position, { lsn: insert }: Position): boolean {
+  return flushed % 8_192n === 0n && insert - flushed <= 40n;
+}
 
 /** Rows deleted in one go, and rows looked at for it. */
 const pruneBatch = 100;
@@ -116,14 +126,21 @@ class Session implements WriterSession {
     return `${who} writes heartbeats as daemon ${daemonId} already; stop it, or give one of them another daemon.id`;
   }
 
-  async look(): Promise<{ refusal: string | null; position: Position | null }> {
-    const [row] = await this.#query<{ recovery: boolean; readonly: boolean; lsn: string | null }>(lookSql);
+  async look(): Promise<{ refusal: string | null; position: Position | null; head: Position | null }> {
+    const [row] = await this.#query<{ recovery: boolean; readonly: boolean; lsn: string | null; head: string | null }>(
+      lookSql,
+    );
     const { name } = this.options.db;
     let refusal: string | null = null;
     if (row?.recovery === true) refusal = `${name} is in recovery (a standby): no heartbeat is written there`;
     else if (row?.readonly === true) refusal = `${name} is read-only: no heartbeat is written there`;
-    const lsn = row?.lsn ?? null;
-    return { refusal, position: lsn === null ? null : { kind: 'lsn', lsn: parseLsn(lsn) } };
+    const position = positionOf(row?.lsn ?? null);
+    const head = positionOf(row?.head ?? null);
+    return {
+      refusal,
+      position,
+      head: position !== null && head !== null && atPageEnd(position, head) ? position : head,
+    };
   }
 
   async insert(rows: readonly HeartbeatWrite[]): Promise<void> {

@@ -90,7 +90,7 @@ export function subscriptionsSql(version: number, view: Pick<TargetView, 'origin
   const progress = view.originBy === null ? 'NULL' : `${ask[view.originBy]}(o.roname, true)`;
   return `
   SELECT h.in_recovery, s.subname AS name, i.id::pg_catalog.text AS id, s.subenabled AS enabled,
-         s.subslotname AS slot, w.pid AS worker,
+         s.subslotname AS slot, w.pid AS worker, w.received_lsn::pg_catalog.text AS received,
          (CASE WHEN o.roname IS NOT NULL AND NOT h.in_recovery THEN ${progress} END)::pg_catalog.text AS origin,
          ${errors ? '(e.apply_error_count + e.sync_error_count)::pg_catalog.text' : 'NULL'} AS errors,
          ${errors ? 'e.stats_reset::pg_catalog.text' : 'NULL'} AS errors_since
@@ -99,7 +99,7 @@ export function subscriptionsSql(version: number, view: Pick<TargetView, 'origin
     LEFT JOIN pg_catalog.pg_subscription s ON s.subdbid = h.database AND s.subname = ANY ($1::pg_catalog.name[])
     LEFT JOIN LATERAL (SELECT ${id} AS id) i ON true
     LEFT JOIN LATERAL (
-      SELECT w.pid FROM pg_catalog.pg_stat_get_subscription(i.id) w
+      SELECT w.pid, w.received_lsn FROM pg_catalog.pg_stat_get_subscription(i.id) w
        WHERE w.subid = i.id AND w.relid IS NULL AND w.pid IS NOT NULL ${leader} ${apply} LIMIT 1) w ON true
     LEFT JOIN pg_catalog.pg_replication_origin o ON o.roname = 'pg_' || i.id::pg_catalog.text
     ${errors ? 'LEFT JOIN LATERAL pg_catalog.pg_stat_get_subscription_stats(i.id) e ON true' : ''}`;
@@ -112,6 +112,7 @@ interface SubscriptionRow {
   enabled: boolean;
   slot: string | null;
   worker: number | null;
+  received: string | null;
   origin: string | null;
   errors: string | null;
   errors_since: string | null;
@@ -131,12 +132,17 @@ export async function readTarget(view: TargetView, names: readonly string[], tim
       enabled: row.enabled,
       slot: row.slot,
       worker: row.worker,
+      received: lsn(row.received),
       originReadable: view.originBy !== null,
       origin: lsn(row.origin),
       errors:
         row.errors === null
           ? null
-          : { total: Number(row.errors), identity: `${row.id ?? ''} since ${row.errors_since ?? ''}` },
+          : {
+              total: Number(row.errors),
+              reset: row.errors_since !== null,
+              identity: `${row.id ?? ''} since ${row.errors_since ?? ''}`,
+            },
     });
   }
   return { inRecovery: rows[0]?.in_recovery === true, subscriptions };

@@ -182,7 +182,9 @@ export class PositionsCollector implements Collector {
     const changed = slots.length !== this.#slots.length || slots.some((slot, i) => slot !== this.#slots[i]);
     this.#slots = slots;
     // The target answers a little later than the source, so a position ahead of the source is first doubted by asking again.
-    const ahead = [...target.subscriptions.values()].some(({ origin }) => origin !== null && origin > first.insert);
+    const ahead = [...target.subscriptions.values()].some(
+      ({ origin, received }) => (origin ?? 0n) > first.insert || (received ?? 0n) > first.insert,
+    );
     const again = changed || ahead ? await readSource(source, slots, queryTimeoutMs) : first;
     return { askedAt, at: clock.monotonicNow(), target, source: again };
   }
@@ -251,9 +253,10 @@ export class PositionsCollector implements Collector {
   }
 
   #applied(flow: string, sight: Sight): AppliedState {
+    const subscription = sight.target.subscriptions.get(flow) ?? null;
     const { applied, memory } = judgeApplied(
       this.#names(flow),
-      sight.target.subscriptions.get(flow) ?? null,
+      subscription,
       this.#slotOf(flow, sight),
       sight.source.identity,
       this.#memories.get(flow) ?? null,
@@ -261,9 +264,13 @@ export class PositionsCollector implements Collector {
     if (memory === null) this.#memories.delete(flow);
     else this.#memories.set(flow, memory);
     const { insert } = sight.source;
-    if (applied.lsn === null || applied.lsn <= insert) return applied;
+    const ahead = [applied.lsn, subscription?.received ?? null].find((lsn) => lsn !== null && lsn > insert) ?? null;
+    if (ahead === null) return applied;
+    // Once the source's WAL has grown past it, it is still not of this source's history.
+    if (memory !== null) this.#memories.set(flow, { ...memory, foreign: ahead });
+    if (applied.lsn === null) return applied;
     const reason =
-      `${this.to.name} claims to have applied ${formatLsn(applied.lsn)}, but the WAL of ${this.from.name} ends at ${formatLsn(insert)}: ` +
+      `${this.to.name} claims to have ${formatLsn(ahead)}, but the WAL of ${this.from.name} ends at ${formatLsn(insert)}: ` +
       'the subscription follows another server, or the source has gone back (restore, failover)';
     return { lsn: null, reason };
   }

@@ -331,7 +331,7 @@ export class GateGroup {
     const { name, windowUs } = c.fn;
     if (final) {
       const last = node.samples.at(-1);
-      if (last?.reading === reading && last.to === from) last.to = to;
+      if (last?.to === from && isSameReading(last.reading, reading)) last.to = to;
       else node.samples.push({ from, to, reading });
       // Back from `from`, not from `to`: transitions inside the stretch are still to be described.
       const keepFrom = from - windowUs - toleranceUs - 1;
@@ -464,6 +464,18 @@ export class GateGroup {
     }
     return reading.reason;
   }
+}
+
+/** Whether two readings say the same at every instant: most observations of a link leave its lag as it was. */
+function isSameReading(a: Reading, b: Reading): boolean {
+  return (
+    a === b ||
+    (a.value === b.value &&
+      a.growsFrom === b.growsFrom &&
+      a.bound === b.bound &&
+      a.observedAt === b.observedAt &&
+      a.freshUs === b.freshUs)
+  );
 }
 
 /** Drops the past of a condition but for when it was last broken, which stays worth knowing. */

@@ -36,7 +36,9 @@ export function toStoreError(error: unknown, file: string, operation: 'open' | '
   const code = sqliteCode(error);
   for (const [pattern, name, what, hint] of FAULTS) {
     if (pattern.test(code)) {
-      return new StoreError(name, `the store ${file} ${what} (${operation}: ${messageOf(error)})`, hint, {
+      // Who cannot open it ends, and goes on only when it is started again.
+      const remedy = name === 'store_full' && operation === 'open' ? 'Free space on the disk, then start again.' : hint;
+      return new StoreError(name, `the store ${file} ${what} (${operation}: ${messageOf(error)})`, remedy, {
         cause: error,
       });
     }

@@ -81,7 +81,9 @@ async function run({ port, path, token, connections, seconds }: AskOrder): Promi
     });
   let asking = true;
   // Asleep it would have to be woken for nearly every answer, at the expense of the server, and the more the slower that is.
-  const stayAwake = (): void => void (asking && setImmediate(stayAwake));
+  const stayAwake = (): void => {
+    if (asking) setImmediate(stayAwake);
+  };
   stayAwake();
   await Promise.all(Array.from({ length: connections }, one));
   asking = false;

@@ -4,6 +4,9 @@ import { availableParallelism, cpus, totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { majors } from '../../deploy/demo/postgres-server.js';
 
+/** Keeps a process on one core; part of util-linux, and done without where it is missing. */
+const PINNER = 'taskset';
+
 /** What the figures were measured on, as far as it matters for reading them. */
 export interface Machine {
   readonly date: string;
@@ -60,7 +63,7 @@ export function processorTimeUs(pid: number): number {
 /** The command that runs a program on one core, or on any where that cannot be had. */
 export function pinned(core: number, command: string, args: readonly string[]): [string, string[]] {
   return canPin() && core < availableParallelism()
-    ? ['taskset', ['-c', String(core), command, ...args]]
+    ? [PINNER, ['-c', String(core), command, ...args]]
     : [command, [...args]];
 }
 
@@ -69,7 +72,7 @@ let pins: boolean | undefined;
 function canPin(): boolean {
   if (pins !== undefined) return pins;
   try {
-    execFileSync('taskset', ['-c', '0', 'true'], { stdio: 'ignore' });
+    execFileSync(PINNER, ['-c', '0', 'true'], { stdio: 'ignore' });
     pins = availableParallelism() > 1;
   } catch {
     pins = false;

@@ -20,7 +20,7 @@ export interface SectionResult {
 export interface BenchContext {
   readonly quick: boolean;
   /** Says what is being done. */
-  progress(text: string): void;
+  readonly progress: (text: string) => void;
 }
 
 /** Lays a table out for a terminal. */

@@ -211,8 +211,8 @@ describe.each([18, 13])('tables that a link does not carry whole, PostgreSQL %i'
       // Now as the root: the names that the subscription knows are the wrong ones until it is refreshed.
       await pair.onSource('alter publication shop_pub set (publish_via_partition_root = true)');
       await uncovered(1, /^public\.part: partition public\.part_\w+: not known.*and 2 more of 3 partitions/);
-      await pair.onSource('insert into public.part values (50)');
-      await refresh();
+      // Its rows are there already, so nothing is to be copied.
+      await pair.onTarget('alter subscription shop_sub refresh publication with (copy_data = false)');
       await uncovered(0);
       await reading('tables_syncing', 0);
       await arrives(60);

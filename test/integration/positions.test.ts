@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { EventEmitter } from 'node:events';
 import pg from 'pg';
 import { SampledPositions } from '../../collectors/heartbeat/needs.js';
 import { PositionsCollector } from '../../collectors/postgres/positions.js';
 import type { Applied, AppliedFault, LinkReading, Observation } from '../../daemon/core/observation.js';
-import { parseLsn, type Position } from '../../daemon/core/position.js';
+import { formatLsn, parseLsn, type Position } from '../../daemon/core/position.js';
 import type { LinkSignal } from '../../daemon/core/signal.js';
 import { startPostgres } from '../../deploy/demo/postgres-server.js';
 import { waitFor } from '../../deploy/demo/run-folder.js';
@@ -173,6 +174,53 @@ describe.each([18, 13])('positions of logical replication on PostgreSQL %i', (ma
     });
   });
 
+  it('does not take what another subscriber of its slot confirms for its own', async () => {
+    await during(async (l) => {
+      await Promise.all([reading(l, 'running', 1), applied(l, 'shop_sub')]);
+      await pair.disableSubscription();
+      const other = new pg.Client({ connectionString: pair.daemonUrl('source'), replication: 'database' } as never);
+      other.on('error', () => undefined);
+      await other.connect();
+      const wire = (other as unknown as { connection: EventEmitter & { sendCopyFromChunk(b: Buffer): void } })
+        .connection;
+      wire.on('copyData', ({ chunk }: { chunk: Buffer }) => {
+        const confirmed = Buffer.alloc(34);
+        confirmed[0] = 0x72;
+        for (const at of [1, 9, 17]) confirmed.writeBigUInt64BE(chunk.readBigUInt64BE(chunk[0] === 0x6b ? 1 : 9), at);
+        wire.sendCopyFromChunk(confirmed);
+      });
+      other
+        .query(`START_REPLICATION SLOT shop_sub LOGICAL 0/0 (proto_version '1', publication_names 'shop_pub')`)
+        .catch(() => undefined);
+      try {
+        const lsn = await sample();
+        await waitFor('the other one to confirm it', 10_000, async () => {
+          const [slot] = await pair.onSource<{ done: boolean }>(
+            `select confirmed_flush_lsn >= $1::pg_lsn as done from pg_replication_slots where slot_name = 'shop_sub'`,
+            [formatLsn(lsn)],
+          );
+          return slot?.done === true;
+        });
+        l.forget();
+        await sleep(2_200);
+        expect(l.heard.filter(isApplied).filter((o) => o.flow === 'shop_sub' && o.position.lsn >= lsn)).toEqual([]);
+        const backlog = l.heard.filter(isReading).filter((o) => o.signal === 'backlog_bytes');
+        expect(backlog.length).toBeGreaterThan(0);
+        expect(backlog.every((o) => o.value === null || o.value > 0)).toBe(true);
+      } finally {
+        await other.end();
+        await waitFor('the slot to be free', 10_000, async () => {
+          const used = await pair.onSource(
+            `select 1 from pg_replication_slots where slot_name = 'shop_sub' and active`,
+          );
+          return used.length === 0;
+        });
+        await pair.enableSubscription();
+      }
+      await reading(l, 'running', 1);
+    });
+  });
+
   it('shows a stopped walsender as a flow that does not advance, without any fault', async () => {
     await during(async (l) => {
       await reading(l, 'running', 1);
@@ -271,11 +319,10 @@ describe.each([18, 13])('positions of logical replication on PostgreSQL %i', (ma
         expect((await reading(l, 'running', null)).reason).toContain(
           'GRANT SELECT (oid) ON pg_catalog.pg_subscription',
         );
-        // The walsender alone still tells how far the flow is.
-        const lsn = await sample(l);
-        await reaches(l, 'shop_sub', lsn);
+        expect((await fault(l, 'shop_sub')).reason).toContain('GRANT SELECT (oid) ON pg_catalog.pg_subscription');
         await pair.onTarget('grant select (oid) on pg_catalog.pg_subscription to lg');
         await l.next('running 1', isReading, (o) => o.signal === 'running' && o.value === 1, 15_000);
+        await reaches(l, 'shop_sub', await sample(l));
       });
     } finally {
       await pair.onTarget('revoke select (oid) on pg_catalog.pg_subscription from lg');

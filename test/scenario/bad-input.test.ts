@@ -7,6 +7,7 @@ import Database from 'libsql';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { VerdictJson } from '../../daemon/http/port.js';
+import { APPLICATION_ID } from '../../daemon/store/schema.js';
 import { startPostgres, type PostgresServer } from '../../deploy/demo/postgres-server.js';
 import { serverUser, waitFor } from '../../deploy/demo/run-folder.js';
 import { workspace, type CommandResult, type Daemon, type Workspace } from '../support/lockgate.js';
@@ -193,7 +194,7 @@ describe('what keeps the daemon from starting', () => {
     const lockgate = await place(yamlOf(asIs));
     const path = join(lockgate.folder, 'lockgate.db');
     const db = new Database(path);
-    db.exec(`PRAGMA application_id=${0x6c6b6774}; PRAGMA user_version=99; CREATE TABLE future (id)`);
+    db.exec(`PRAGMA application_id=${String(APPLICATION_ID)}; PRAGMA user_version=99; CREATE TABLE future (id)`);
     db.close();
     const before = readFileSync(path);
     const result = await lockgate.run(['run', '--config', lockgate.configFile]);
@@ -490,8 +491,12 @@ describe('databases at fault', () => {
     const room = { max_replication_slots: '40', max_wal_senders: '40', max_worker_processes: '40' };
     pair = await startPair({
       settings: room,
-      targetSettings: { ...room, max_logical_replication_workers: '20',
-        max_active_replication_origins: '40', wal_retrieve_retry_interval: '500ms' },
+      targetSettings: {
+        ...room,
+        max_logical_replication_workers: '20',
+        max_active_replication_origins: '40',
+        wal_retrieve_retry_interval: '500ms',
+      },
     });
     undo.push(() => pair.destroy());
     const server = async (name: string, settings: Record<string, string>): Promise<PostgresServer> => {

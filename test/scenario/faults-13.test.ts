@@ -7,7 +7,7 @@ describe('one fault of each class on PostgreSQL 13', () => {
   beforeAll(async () => {
     scenario = await startScenario({ source: 13, target: 13 });
   });
-  afterAll(() => scenario?.destroy());
+  afterAll(() => scenario.destroy());
 
   it.each(oneOfEachClass)('$name', { timeout: 120_000 }, async (fault) => {
     await runFault(scenario, fault);

@@ -7,7 +7,7 @@ describe('every fault on PostgreSQL 18', () => {
   beforeAll(async () => {
     scenario = await startScenario({ source: 18, target: 18 });
   });
-  afterAll(() => scenario?.destroy());
+  afterAll(() => scenario.destroy());
 
   it.each(logicalFaults)('$name', { timeout: 120_000 }, async (fault) => {
     await runFault(scenario, fault);

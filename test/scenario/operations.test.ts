@@ -742,6 +742,8 @@ describe('what is said without a daemon', () => {
 });
 
 it('says no secret, no stack trace and no warning of Node anywhere', () => {
+  // The servers' logs as well: a statement that fails is written there in full.
+  said.push(pair.source.logTail(Infinity), pair.target.logTail(Infinity));
   const all = said.join('\n');
   expect(all.length).toBeGreaterThan(100_000);
   for (const [name, secret] of Object.entries(secrets))
@@ -752,8 +754,9 @@ it('says no secret, no stack trace and no warning of Node anywhere', () => {
 });
 
 /**
- * All that setup may make; without the right to connect, which everybody has here, so that setup leaves it and only
- * `grants` spells it out, and without what differs from one making to the next. */
+ * All that setup may make; without what differs from one making to the next, and without the right to connect, which
+ * everybody has here, so that setup leaves it and only `grants` spells it out.
+ */
 async function catalogs(): Promise<unknown> {
   const sql = `
       select 'role ' || rolname || ' ' || concat(rolcanlogin, rolreplication, rolsuper, rolcreatedb, rolcreaterole) as what
@@ -784,15 +787,15 @@ async function catalogs(): Promise<unknown> {
 /** Watches a gate's state; the function returned ends that and yields the states that were seen. */
 function sampled(daemon: Daemon, gate: string): () => Promise<string[]> {
   const states = new Set<string>();
-  let going = true;
+  const stop = new AbortController();
   const loop = (async () => {
-    while (going) {
+    while (!stop.signal.aborted) {
       states.add((await daemon.verdict(gate)).state);
       await sleep(20);
     }
   })();
   return async () => {
-    going = false;
+    stop.abort();
     await loop;
     return [...states];
   };

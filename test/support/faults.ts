@@ -5,7 +5,7 @@ import { timing, type Fault } from './scenario.js';
 /** A daemon that cannot see must say so within the freshness of lag and the time-out of one question. */
 const blindWithinMs = Math.max(2 * timing.intervalMs, 1_000) + 1_500;
 
-async function stopProcesses(pids: number[]): Promise<() => Promise<void>> {
+function stopProcesses(pids: number[]): () => Promise<void> {
   for (const pid of pids) sendSignal(pid, 'SIGSTOP');
   return () => {
     for (const pid of pids) sendSignal(pid, 'SIGCONT');

@@ -47,6 +47,7 @@ export interface Daemon {
   stop(): Promise<number | null>;
   kill(): Promise<void>;
   exited(): boolean;
+  // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller knows what it has asked for
   get<T>(path: string, token?: string): Promise<{ status: number; body: T }>;
   verdict(gate: string): Promise<VerdictJson>;
   signals(migration?: string): Promise<Map<string, SignalJson>>;
@@ -121,6 +122,7 @@ export async function workspace(yaml: (port: number) => string, options: Workspa
           child.kill('SIGKILL');
           await exit;
         },
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller knows what it has asked for
         async get<T>(path: string, token?: string) {
           const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
           const response = await fetch(url + path, { headers, signal: AbortSignal.timeout(40_000) });

@@ -25,6 +25,8 @@ export interface ScenarioOptions extends PairOptions {
   subscriptions?: readonly string[];
   watch?: string;
   read?: 'auto' | 'on' | 'off';
+  /** Further conditions of the gate on all signals. */
+  require?: readonly string[];
   /** False: nobody but lockgate writes. */
   observer?: boolean;
 }
@@ -68,7 +70,7 @@ migrations:
           - forward.lag_by_position ${lag}
           - forward.agreement is 1
           - forward.running is 1
-`;
+${(options.require ?? []).map((c) => `          - ${c}\n`).join('')}`;
 }
 
 /** Applies `lockgate setup` with the administrators' URLs; throws with its output when it fails. */
@@ -166,12 +168,13 @@ export function expectNoFalseGreen(
 export interface Fault<P extends ServerPair = Pair> {
   name: string;
   /** Faults of one class are alike in how they show; one of each class runs on every version. */
-  class: 'replication' | 'network' | 'apply' | 'process' | 'server' | 'load' | 'heartbeat' | 'blind';
+  class: 'replication' | 'network' | 'apply' | 'process' | 'server' | 'load' | 'heartbeat' | 'blind' | 'coverage';
   /**
    * `breaks`: both gates must leave `open` within `withinMs` and stay so until healed. `healthy`: neither may ever leave
-   * it. `truth`: whatever the observer says.
+   * it. `truth`: whatever the observer says. `unseen`: lag looks perfect all the time, so that the gate on lag stays
+   * open, and the one on all signals must leave it.
    */
-  expect: 'breaks' | 'healthy' | 'truth';
+  expect: 'breaks' | 'healthy' | 'truth' | 'unseen';
   withinMs?: number;
   /** How long the fault lasts. */
   lastsMs?: number;
@@ -199,11 +202,12 @@ export async function runFault<P extends ServerPair>(s: Scenario<P>, fault: Faul
   for (const watch of [s.lagGate, s.wholeGate]) {
     const samples = watch.between(from, until);
     expect(samples.length, 'the gate was asked all the time').toBeGreaterThan(lastsMs / 500);
-    if (fault.expect === 'healthy') {
+    const wanted = fault.expect !== 'unseen' ? fault.expect : watch === s.wholeGate ? 'breaks' : 'healthy';
+    if (wanted === 'healthy') {
       const red = samples.find((x) => x.state !== 'open');
       expect(red, `a healthy stretch closed the gate: ${JSON.stringify(red?.verdict, null, 1)}`).toBeUndefined();
     }
-    if (fault.expect === 'breaks') {
+    if (wanted === 'breaks') {
       const withinMs = fault.withinMs ?? timing.thresholdMs + boundMs;
       const green = samples.filter((x) => x.state === 'open' && x.askedAt > made + withinMs);
       expect(green.at(-1), `open for too long: ${JSON.stringify(green.at(-1)?.verdict, null, 1)}`).toBeUndefined();

@@ -72,7 +72,7 @@ describe('a good configuration', () => {
     expect(config.migrations.get('crm')?.links.forward).toMatchObject({
       flows: ['crm_a', 'crm_b'],
       freshnessUs: 30_000_000,
-      retentionLimitBytes: null,
+      retentionLimitBytes: 50 * 1024 ** 3,
     });
     expect(config.migrations.get('crm')?.links.reverse).toBeUndefined();
   });

@@ -23,6 +23,7 @@ const sub: SubscriptionFacts = {
   enabled: true,
   slot: 'shop_sub',
   worker: 77,
+  received: 1_000n,
   originReadable: true,
   origin: 100n,
 };
@@ -57,6 +58,7 @@ describe('judgeRunning', () => {
     ['no walsender', {}, detached, 0, /not in use/],
     ['read by SQL', {}, { walsender: false, ...hidden }, 0, /no walsender/],
     ['starting', {}, { state: 'startup' }, 0, /in state startup/],
+    ['slot taken by another subscriber', { received: null }, {}, 0, /received nothing/],
     ['hidden columns', {}, hidden, null, /GRANT pg_monitor TO "lg"/],
     ['id unknown', { id: null, worker: null }, {}, null, /GRANT SELECT \(oid\)/],
     ['id unknown but visibly detached', { id: null, worker: null }, detached, 0, /not in use/],
@@ -170,6 +172,33 @@ describe('judgeApplied', () => {
     expect(back.applied.reason).toMatch(/less than 0\/C8/);
     expect(judge(blind, { flush: 210n }, back.memory).applied.lsn).toBe(210n);
     expect(judge(blind, detached, memory).applied.lsn).toBeNull();
+  });
+
+  it('does not take what another subscriber of the same slot reports for its own', () => {
+    // A copy of the target has taken the slot over; here the worker fails to connect, or the subscription is disabled.
+    for (const here of [{ worker: 77, received: null }, { worker: null, received: null, enabled: false }]) {
+      expect(judge({ origin: 50n, ...here }, { flush: 200n }).applied.lsn).toBeNull();
+      const { memory } = judge({ origin: 50n, received: 100n }, { flush: 90n });
+      expect(judge({ origin: 50n, ...here }, { flush: 200n }, memory).applied.lsn).toBe(90n);
+      const blind = { originReadable: false, origin: null, ...here };
+      expect(judge(blind, { flush: 200n }).applied.reason).toMatch(/another subscriber/);
+    }
+  });
+
+  it('takes no more for confirmed than its own worker has received', () => {
+    // Two servers have a slot of this name, and the subscription follows the other one.
+    expect(judge({ origin: 50n, received: 60n }, { flush: 200n }).applied.lsn).toBe(60n);
+  });
+
+  it('does not count what was applied before the source failed over until something newer was', () => {
+    const { memory } = judge({ origin: 200n }, { flush: 200n });
+    const after = judge({ origin: 200n }, { flush: 200n }, memory, '1/2');
+    expect(after.applied.reason).toMatch(/another history/);
+    expect(judge({ origin: 200n }, detached, after.memory, '1/2').applied.lsn).toBeNull();
+    expect(judge({ origin: 200n }, { flush: 210n }, after.memory, '1/2').applied.lsn).toBe(210n);
+    // The slot is made anew on the new server only later.
+    const gone = judge({ origin: 200n }, null, memory, '1/2');
+    expect(judge({ origin: 200n }, { flush: 200n }, gone.memory, '1/2').applied.lsn).toBeNull();
   });
 
   it('never takes the position of a process that is no walsender', () => {

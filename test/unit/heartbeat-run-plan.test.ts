@@ -53,4 +53,13 @@ describe('the plan of runs', () => {
     expect(plan.next(3 * S, true, null)).toBe('update');
     expect(plan.next(20 * S, true, 15 * S)).toBe('insert');
   });
+
+  test('refused inserts do not lengthen the wait after the first that is written', () => {
+    const plan = new RunPlan(S);
+    for (let n = 0; n < 100; n += 1) {
+      expect(plan.next(n * S, false, null)).toBe('insert');
+      plan.retry();
+    }
+    expect(inserts(plan, 40, false, () => 0)).toEqual([0, 5, 15, 35]);
+  });
 });

@@ -125,6 +125,17 @@ describe('the heartbeat watcher', () => {
     await bench.stop();
   });
 
+  test('an arrival in another database than the session is in is none', async () => {
+    const bench = await start('wal');
+    const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
+    const before = bench.out.length;
+    bench.watcher.arrivedByWal({ link, run, seq, home: 'the server before the failover' });
+    expect(bench.out).toHaveLength(before);
+    await bench.stop();
+    bench.watcher.arrivedByWal({ link, run, seq });
+    expect(bench.out).toHaveLength(before);
+  });
+
   test('a stream that misses three heartbeats is not waited for, until it speaks again', async () => {
     const bench = await start('wal');
     const beat = async (): Promise<number> => {

@@ -86,7 +86,10 @@ async function make(
   } catch (error) {
     const failure = atStep(step, error);
     if (object.dispensable !== true || failure.code !== 'admin_privilege') throw failure;
-    return { step: { ...step, why: `${step.why} (needs a superuser or the owner: ${messageOf(error)})` }, outcome: 'would-do' };
+    return {
+      step: { ...step, why: `${step.why} (needs a superuser or the owner: ${messageOf(error)})` },
+      outcome: 'would-do',
+    };
   }
   if (await holds(conn, object.check)) return { step, outcome: 'done' };
   throw new SourceError(

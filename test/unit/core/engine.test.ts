@@ -4,7 +4,7 @@ import type { Config, DatabaseConfig, GateConfig, LinkConfig } from '../../../da
 import type { Direction, DirectionRow } from '../../../daemon/core/direction.js';
 import type { Transition } from '../../../daemon/core/gate.js';
 import { known, stateAt, valueAt, type LinkName, type LinkSignal } from '../../../daemon/core/signal.js';
-import { Engine } from '../../../daemon/engine.js';
+import { Engine, type EngineMemories } from '../../../daemon/engine.js';
 import { FakeClock } from '../../support/fake-clock.js';
 
 const S = 1_000_000;
@@ -326,6 +326,44 @@ describe('the direction', () => {
   });
 });
 
+/** The engine of a daemon that was stopped and started at once, perhaps with another configuration. */
+function restarted(before: Bench, gates: GateConfig[], targetHost?: string): Engine {
+  const output = { record: () => true, delay: () => undefined, direction: () => undefined, jumped: () => undefined };
+  // As the store gives it back.
+  const memories = JSON.parse(JSON.stringify(before.engine.memories)) as EngineMemories;
+  const engine = new Engine(config(gates, targetHost), before.clock, output, memories);
+  engine.restoreHolds(before.engine.longHolds());
+  return engine;
+}
+
+describe('a direction whose epoch goes back', () => {
+  it('is unknown until a higher one is written', () => {
+    const b = new Bench(gate('a', [on('active.errors', '==', 0)]));
+    b.both({ epoch: 1, direction: 'reverse' });
+    b.observe('errors', 0, 'forward');
+    b.both(null);
+    expect(b.engine.direction('shop')).toMatchObject({ direction: 'unknown' });
+    expect(b.state('a')).toBe('unknown');
+    b.both({ epoch: 1, direction: 'forward' });
+    expect(b.engine.direction('shop').direction).toBe('unknown');
+    b.both({ epoch: 2, direction: 'forward' });
+    expect(b.engine.direction('shop').direction).toBe('forward');
+  });
+
+  it('is unknown after a restart as well, unless the databases are others', () => {
+    const first = new Bench();
+    first.both({ epoch: 1, direction: 'reverse' });
+    const directionAfterRestart = (host?: string): string => {
+      const engine = restarted(first, [], host);
+      for (const database of ['onprem', 'aws'])
+        engine.observe({ kind: 'direction-rows', database, rows: [], reason: null, at: first.now });
+      return engine.direction('shop').direction;
+    };
+    expect(directionAfterRestart()).toBe('unknown');
+    expect(directionAfterRestart('elsewhere.example')).toBe('forward');
+  });
+});
+
 describe('a reload', () => {
   const gates = (forS = 5): GateConfig[] => [
     gate('a', [on('active.errors', '==', 0, 5)]),
@@ -371,6 +409,19 @@ describe('a reload', () => {
     expect([b.state('f'), b.state('n')]).toEqual(['closed', 'open']);
   });
 
+  it('makes a gate on a changed gate start without the past, too', () => {
+    const outer = {
+      ...gate('o', []),
+      require: [{ kind: 'gate', text: 'gate f open for 5s', gate: 'shop/f', forUs: 5 * S }],
+    };
+    const b = new Bench(gate('f', [on('forward.errors', '==', 0)]), outer as GateConfig);
+    b.observe('errors', 0);
+    b.pass(6, () => b.observe('errors', 0));
+    expect(b.state('o')).toBe('open');
+    b.engine.reload(config([gate('f', [on('forward.errors', '<', 5)]), outer as GateConfig]));
+    expect([b.state('f'), b.state('o')]).toEqual(['open', 'closed']);
+  });
+
   it('without the migration removes its signals', () => {
     const b = running();
     b.engine.reload({ ...config([]), migrations: new Map() });
@@ -397,5 +448,21 @@ describe('long holds', () => {
     after.clock.tick(S);
     after.observe('errors', 0);
     expect(after.engine.verdict('shop/soak')?.conditions[0]).toMatchObject({ state: 'holding', heldUs: 7031 * S });
+  });
+
+  it('are not taken up for other databases, or for a gate that rests on another one', () => {
+    const soak = gate('soak', [on('forward.errors', '==', 0, 7200)], 60 * S);
+    const b = new Bench(soak);
+    b.observe('errors', 0);
+    b.pass(7000, () => b.observe('errors', 0));
+    const held = (engine: Engine): number => {
+      b.clock.tick(S);
+      const at = b.now;
+      engine.observe({ kind: 'link-reading', link: 'shop/forward', signal: 'errors', value: 0, reason: null, at });
+      return engine.verdict('shop/soak')?.conditions[0]?.heldUs ?? NaN;
+    };
+    expect(held(restarted(b, [soak]))).toBeGreaterThan(7000 * S);
+    expect(held(restarted(b, [soak], 'elsewhere.example'))).toBe(0);
+    expect(held(restarted(b, [{ ...soak, gapToleranceUs: 61 * S }]))).toBe(0);
   });
 });
