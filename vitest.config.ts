@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
+/** Each fault of these costs seconds on real servers, so they run with the other long ones. */
+const LONG = ['test/integration/chain*.test.ts', 'test/integration/local-writes*.test.ts'];
+
 // Unit tests touch nothing outside the process but loopback sockets and temporary files. Integration, scenario and
 // fault tests start real database servers: few workers, long limits, and never at the same time as the unit tests,
 // whose timing they would spoil.
@@ -21,6 +24,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts', 'test/scenario/**/*.test.ts'],
+          exclude: LONG,
           testTimeout: 60_000,
           hookTimeout: 120_000,
           maxWorkers: 2,
@@ -30,7 +34,7 @@ export default defineConfig({
       {
         test: {
           name: 'faults',
-          include: ['test/faults/**/*.test.ts'],
+          include: ['test/faults/**/*.test.ts', ...LONG],
           testTimeout: 180_000,
           hookTimeout: 120_000,
           maxWorkers: 2,

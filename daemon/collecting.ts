@@ -118,10 +118,14 @@ export class Collecting {
     // Every collector listens on it, and there may be many: that is no leak.
     setMaxListeners(0, stop.signal);
     const { clock, log } = this.context;
+    // A query under way while they are ended is of databases that may be others in the new configuration.
+    const emit = (o: Observation): void => {
+      if (!stop.signal.aborted) this.emit(o);
+    };
     const onStatus = (status: CollectorStatus): void => void this.statuses.set(status.name, status);
     const ended = Promise.all(
       collectors.map((c) =>
-        supervise(c, this.emit, { clock, log, onStatus }, stop.signal).catch((error: unknown) => this.crashed(error)),
+        supervise(c, emit, { clock, log, onStatus }, stop.signal).catch((error: unknown) => this.crashed(error)),
       ),
     );
     return { stop, ended: ended.then(() => undefined), names: collectors.map((c) => c.name) };

@@ -590,6 +590,7 @@ export class Engine {
       link.tracker.reset();
       link.drain.reset();
     }
+    this.strays.doubt(now);
     for (const m of this.migrations.values()) {
       for (const side of ['source', 'target'] as const) m.answers[side] = { ...m.answers[side], at: -Infinity };
     }
@@ -656,8 +657,9 @@ function notBefore(last: KnownDirection | null, found: Direction): Direction {
 
 /** Everything that a gate asks, with the gates and databases behind it: equal text means that its past still counts. */
 function footingOf(config: Config, id: string): string {
-  const [migration, name] = id.includes('/') ? id.split('/') : [null, id];
-  const gate = migration == null ? config.gates.get(id) : config.migrations.get(migration)?.gates.get(name ?? '');
+  const slash = id.indexOf('/');
+  const gates = slash < 0 ? config.gates : config.migrations.get(id.slice(0, slash))?.gates;
+  const gate = gates?.get(id.slice(slash + 1));
   const behind = gate?.require.map((c) =>
     c.kind === 'gate' ? footingOf(config, c.gate) : basisOf(config, c.migration),
   );

@@ -42,6 +42,11 @@ export class Strays {
     );
   }
 
+  /** The clocks jumped: what was confirmed before does not count. */
+  doubt(now: Us): void {
+    for (const tracker of this.trackers.values()) tracker.doubt(now);
+  }
+
   /** Takes what a side's reader says; `wall` is the wall clock at the instant of the observation. */
   observe(migration: string, side: SideName, o: LocalWatch | LocalWrites, wall: number): FirstStray[] {
     return this.change(migration, side, (t) => {

@@ -29,6 +29,8 @@ interface LinkState {
   runs: number;
   /** Newest heartbeats by seq; those beyond the bound are forgotten, oldest first. */
   readonly recent: Map<number, Issued>;
+  /** Those of them whose commit was confirmed. */
+  readonly committed: Set<number>;
   /** Kept apart from `recent`, so that a stall of days still knows since when it lasts. */
   oldestUnseen: Issued | null;
   /** The database that the heartbeats are written to; null while that cannot be told. */
@@ -83,6 +85,7 @@ export class HeartbeatLedger {
     if (state.recent.size > keptPerLink) {
       for (const oldest of state.recent.keys()) {
         state.recent.delete(oldest);
+        state.committed.delete(oldest);
         break;
       }
     }
@@ -94,6 +97,8 @@ export class HeartbeatLedger {
 
   /** Records that the heartbeat's commit returned just now. */
   acked(link: LinkId, seq: number, emit: Emit): void {
+    const state = this.#state(link);
+    if (state.recent.has(seq)) state.committed.add(seq);
     emit({ kind: 'heartbeat-acked', link, seq, at: this.clock.monotonicNow() });
   }
 
@@ -150,6 +155,13 @@ export class HeartbeatLedger {
     return news;
   }
 
+  /** How many of the heartbeats between these two are known to have committed, as far as they are remembered. */
+  committedBetween(link: LinkId, after: number, before: number): number {
+    let count = 0;
+    for (const seq of this.#state(link).committed) if (seq > after && seq < before) count += 1;
+    return count;
+  }
+
   /** When the oldest heartbeat was sent that is issued, not known to have failed, and not seen; null when there is none. */
   pending(link: LinkId): Us | null {
     return this.#state(link).oldestUnseen?.sentAt ?? null;
@@ -197,7 +209,16 @@ export class HeartbeatLedger {
   #state(link: LinkId): LinkState {
     let state = this.#links.get(link);
     if (state === undefined) {
-      state = { issued: this.after, seen: null, carrier: null, runs: 0, recent: new Map(), oldestUnseen: null, home: null };
+      state = {
+        issued: this.after,
+        seen: null,
+        carrier: null,
+        runs: 0,
+        recent: new Map(),
+        committed: new Set(),
+        oldestUnseen: null,
+        home: null,
+      };
       this.#links.set(link, state);
     }
     return state;

@@ -23,7 +23,7 @@ import { targetView } from './logical-views.js';
 import { both } from './pace.js';
 import { reasonOf } from './pg-errors.js';
 
-const intervalMs = 1_000;
+const defaultIntervalMs = 1_000;
 /** While something is being done to a flow, for what is done then (a SKIP, an origin moved) is soon gone again. */
 const eagerMs = 200;
 /** A flow counts as in trouble for so long after its last apply error. */
@@ -35,7 +35,8 @@ const statementTimeoutMs = 1_200;
 const connectTimeoutMs = 3_000;
 /** Privileges may be granted while a session lasts, and need not be asked for at every look. */
 const viewFreshUs: Us = 10_000_000;
-const probeEveryUs: Us = 30_000_000;
+/** Looks from one second connection to the next. */
+const looksPerProbe = 30;
 
 /** One look at both sides, judged for each link. */
 interface Sight {
@@ -68,6 +69,7 @@ export class ChainCollector implements Collector {
     private readonly to: DatabaseConfig,
     private readonly links: readonly LinkPlan[],
     private readonly context: CollectorContext,
+    private readonly intervalMs = defaultIntervalMs,
   ) {
     const logical = links.some((link) => link.config.via === 'postgres-logical');
     this.name = `${from.name}->${to.name}/chain${logical ? '' : '-standby'}`;
@@ -98,7 +100,10 @@ export class ChainCollector implements Collector {
         const startedAt = clock.monotonicNow();
         await this.#look(emit, signal);
         const spentMs = (clock.monotonicNow() - startedAt) / US_PER_MS;
-        await clock.sleep(Math.max(0, (this.#eager ? eagerMs : intervalMs) - spentMs), signal);
+        await clock.sleep(
+          Math.max(0, (this.#eager ? Math.min(eagerMs, this.intervalMs) : this.intervalMs) - spentMs),
+          signal,
+        );
       }
     } finally {
       signal.removeEventListener('abort', onAbort);
@@ -206,7 +211,7 @@ export class ChainCollector implements Collector {
   async #probe(emit: Emit, sight: Sight, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.context;
     const now = clock.monotonicNow();
-    if (now - this.#probedAt < probeEveryUs) return;
+    if (now - this.#probedAt < looksPerProbe * this.intervalMs * US_PER_MS) return;
     this.#probedAt = now;
     for (const [side, db] of [
       ['source', this.from],

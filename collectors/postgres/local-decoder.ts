@@ -37,6 +37,9 @@ export class LocalDecoder {
   #direction = false;
   #inserted: Map<string, TableName> | null = new Map();
 
+  /** `ignored` tells relations whose rows are not the application's own: materialized views hold what others hold. */
+  constructor(private readonly ignored: (table: TableName) => boolean = () => false) {}
+
   /** Takes one message; answers the transaction that it ends, if it ends one. */
   take(payload: Buffer): DecodedCommit | null {
     const head = payload.toString('utf8', 0, Math.min(payload.length, headBytes));
@@ -66,7 +69,7 @@ export class LocalDecoder {
         this.#direction ||= table.name === 'direction';
         continue;
       }
-      if (table.name.startsWith('awsdms_')) continue;
+      if (table.name.startsWith('awsdms_') || this.ignored(table)) continue;
       this.#application = true;
       if (change.operation !== 'INSERT') this.#inserted = null;
       this.#inserted?.set(JSON.stringify([table.schema, table.name]), table);

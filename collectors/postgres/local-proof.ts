@@ -78,11 +78,9 @@ export async function gapIsEmpty(
   const [before, after] = [parseMark(mark), parseMark(now.mark)];
   if (before === null || after === null) return false;
   if (before.system !== after.system || before.timeline !== after.timeline) return false;
-  const [row] = await connection.query<{ xmax: string; oldest: string; local: string | null }>(
-    gapSql,
-    [before.xmin],
-    { timeoutMs },
-  );
+  const [row] = await connection.query<{ xmax: string; oldest: string; local: string | null }>(gapSql, [before.xmin], {
+    timeoutMs,
+  });
   if (row === undefined) return false;
   // Ids of transactions are compared in a circle of 2^32, of which at most half is in use.
   const oldest = Number(row.oldest);
@@ -102,6 +100,15 @@ function parseMark(text: string | null): Mark | null {
   }
 }
 
+const matviewsSql = `
+  SELECT n.nspname AS schema, c.relname AS name
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'm'`;
+
+/** Lists the materialized views; refreshing one concurrently changes it row by row. */
+export async function readMatviews(connection: PgConnection, timeoutMs: number): Promise<TableName[]> {
+  return connection.query<TableName>(matviewsSql, undefined, { timeoutMs });
+}
+
 // The row that says a table is ready was written after the copy committed, and no later write can be older than it.
 const copySql = `
   SELECT pg_catalog.count(*) AS other
@@ -109,15 +116,15 @@ const copySql = `
    WHERE NOT EXISTS (
      SELECT FROM pg_catalog.pg_namespace n
        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
-       JOIN pg_catalog.pg_subscription_rel r
+       LEFT JOIN pg_catalog.pg_subscription_rel r
          ON r.srrelid = c.oid OR r.srrelid IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.oid) a)
       WHERE n.nspname = t.schema
-        AND (r.srsubstate <> 'r'
+        AND (c.relkind = 'm' OR r.srsubstate <> 'r'
              OR r.srsublsn IS NOT NULL AND pg_catalog.age(r.xmin) <= pg_catalog.age($3::pg_catalog.text::pg_catalog.xid)))`;
 
 /**
- * Whether a transaction that only filled these tables was the initial copy of a subscription. Version 13 copies without
- * an origin, so that the copy looks like a local write; later ones do not.
+ * Whether a transaction that only filled these tables was the initial copy of a subscription, or the making of a
+ * materialized view. Version 13 shows both as local writes; later ones show neither.
  */
 export async function isInitialCopy(
   connection: PgConnection,

@@ -6,8 +6,8 @@ import type { Observation } from '../../daemon/core/observation.js';
 import { formatLsn } from '../../daemon/core/position.js';
 import type { LocalWrite } from '../../daemon/core/stray.js';
 import { LazySession } from './lazy-session.js';
-import { LocalDecoder, LOCAL_OPTIONS, type DecodedCommit } from './local-decoder.js';
-import { gapIsEmpty, isInitialCopy, lookLocally, type LocalLook } from './local-proof.js';
+import { LocalDecoder, LOCAL_OPTIONS, type DecodedCommit, type TableName } from './local-decoder.js';
+import { gapIsEmpty, isInitialCopy, lookLocally, readMatviews, type LocalLook } from './local-proof.js';
 import { placeOf, reasonOf } from './pg-errors.js';
 import { checkWalReading, readerSlotPrefix } from './wal-checks.js';
 import { pauseMs, streamGuarded } from './wal-guard.js';
@@ -16,6 +16,8 @@ const lookEveryMs = 1_000;
 const roleEveryMs = 250;
 const queryTimeoutMs = 1_500;
 const statementTimeoutMs = 1_200;
+/** Materialized views are listed about so often. */
+const matviewsFreshUs: Us = 30_000_000;
 /** Writes that are seen within this time of each other are told together. */
 const togetherMs = 50;
 
@@ -74,10 +76,7 @@ export class LocalWritesCollector implements Collector {
           continue;
         }
         try {
-          await this.#whileWanted(
-            (inner) => this.#watch(emit, () => (failures = 0), inner),
-            signal,
-          );
+          await this.#whileWanted((inner) => this.#watch(emit, () => (failures = 0), inner), signal);
           said = null;
         } catch (error) {
           if (isAborted(signal)) return;
@@ -100,7 +99,16 @@ export class LocalWritesCollector implements Collector {
   down(reason: string): Observation[] {
     const at = this.context.clock.monotonicNow();
     return [
-      { kind: 'local-watch', database: this.db.name, watching: false, emptyGap: false, upTo: null, mark: null, reason, at },
+      {
+        kind: 'local-watch',
+        database: this.db.name,
+        watching: false,
+        emptyGap: false,
+        upTo: null,
+        mark: null,
+        reason,
+        at,
+      },
     ];
   }
 
@@ -166,6 +174,7 @@ export class LocalWritesCollector implements Collector {
     const stream = new LocalStream({
       ...{ db, context, name, emit, applicationName: this.#applicationName },
       look: (inner) => this.#look(inner),
+      matviews: async (inner) => readMatviews(await this.#session.get(inner), queryTimeoutMs),
       gapIsEmpty: async (look, inner) =>
         gapIsEmpty(await this.#session.get(inner), this.#marks.before, look, queryTimeoutMs),
       isInitialCopy: async ({ insertedInto, xid }, inner) =>
@@ -204,6 +213,7 @@ interface StreamParts {
   readonly applicationName: string;
   readonly emit: Emit;
   look(signal: AbortSignal): Promise<LocalLook>;
+  matviews(signal: AbortSignal): Promise<TableName[]>;
   gapIsEmpty(look: LocalLook, signal: AbortSignal): Promise<boolean>;
   isInitialCopy(commit: DecodedCommit, signal: AbortSignal): Promise<boolean>;
   confirmed(look: LocalLook, at: Us, emptyGap: boolean): void;
@@ -211,7 +221,9 @@ interface StreamParts {
 
 /** One stream of local transactions, from its slot's making to its end. */
 class LocalStream {
-  readonly #decoder = new LocalDecoder();
+  /** By their JSON: `["public","totals"]`. */
+  #matviews: ReadonlySet<string> = new Set();
+  readonly #decoder = new LocalDecoder(({ schema, name }) => this.#matviews.has(JSON.stringify([schema, name])));
   readonly #inner = new AbortController();
   #writes: LocalWrite[] = [];
   /** The stream has passed this. */
@@ -220,8 +232,9 @@ class LocalStream {
   #asked: { look: LocalLook; at: Us; emptyGap: boolean }[] = [];
   /** Version 13 copies tables without an origin, so that a copy must be asked for. */
   #copiesLookLocal = false;
-  /** Settles when everything that was taken so far has been judged. */
+  /** Settles when everything that was taken so far has been judged; and how much has not been. */
   #judged: Promise<void> = Promise.resolve();
+  #unjudged = 0;
   readonly #failures: Error[] = [];
 
   constructor(private readonly parts: StreamParts) {}
@@ -269,28 +282,38 @@ class LocalStream {
   #take(payload: Buffer, lsn: bigint, at: Us): bigint | null {
     const commit = this.#decoder.take(payload);
     if (commit === null) return null;
-    if (commit.application) {
-      const ask = this.#copiesLookLocal && commit.insertedInto !== null;
-      if (ask) this.#judged = this.#judged.then(() => this.#judge(commit, lsn));
-      else this.#seen(commit, lsn);
+    const ask = this.#copiesLookLocal && commit.application && commit.insertedInto !== null;
+    if (!ask && this.#unjudged === 0) {
+      this.#count(commit, lsn, at);
+      return lsn;
     }
-    if (commit.direction) {
-      // What was written before the change is told before it, and the rest after it.
-      this.#tell();
-      this.parts.emit({ kind: 'direction-touched', database: this.parts.db.name, at });
-    }
+    // What comes after something that must be asked for waits for the answer, so that the order is kept.
+    this.#unjudged += 1;
+    this.#judged = this.#judged.then(async () => {
+      this.#unjudged -= 1;
+      if (!ask || !(await this.#isCopy(commit))) this.#count(commit, lsn, at);
+    });
     return lsn;
   }
 
-  async #judge(commit: DecodedCommit, lsn: bigint): Promise<void> {
+  async #isCopy(commit: DecodedCommit): Promise<boolean> {
     try {
-      if (await this.parts.isInitialCopy(commit, this.#inner.signal)) return;
-      this.#seen(commit, lsn);
+      return await this.parts.isInitialCopy(commit, this.#inner.signal);
     } catch (error) {
+      // Not counted, but no longer watched either.
       const what = `${placeOf(this.parts.db)}: a transaction could not be told from the initial copy of a table`;
       this.#failures.push(new TransientError('local_copy', what, null, { cause: error }));
       this.#inner.abort();
+      return true;
     }
+  }
+
+  #count(commit: DecodedCommit, lsn: bigint, at: Us): void {
+    if (commit.application) this.#seen(commit, lsn);
+    if (!commit.direction) return;
+    // What was written before the change is told before it, and the rest after it.
+    this.#tell();
+    this.parts.emit({ kind: 'direction-touched', database: this.parts.db.name, at });
   }
 
   #seen(commit: DecodedCommit, lsn: bigint): void {
@@ -312,9 +335,15 @@ class LocalStream {
     const { clock, log } = this.parts.context;
     const { signal } = this.#inner;
     let first = true;
+    let matviewsAt = -Infinity;
     while (!isAborted(signal)) {
       const at = clock.monotonicNow();
       try {
+        if (at - matviewsAt > matviewsFreshUs) {
+          const found = await this.parts.matviews(signal);
+          this.#matviews = new Set(found.map(({ schema, name }) => JSON.stringify([schema, name])));
+          matviewsAt = at;
+        }
         const look = await this.parts.look(signal);
         const emptyGap = first && (await this.parts.gapIsEmpty(look, signal));
         this.#asked.push({ look, at, emptyGap });

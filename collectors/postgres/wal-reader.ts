@@ -41,6 +41,8 @@ export class WalReader implements Collector {
   readonly name: string;
   readonly #from: ReadonlySet<LinkId>;
   readonly #samples: ClockSample[] = [];
+  /** The newest heartbeat of each link that this stream has brought. */
+  readonly #arrived = new Map<LinkId, number>();
   #silentBecause: string | null = 'the WAL reader has not started yet';
   #listener: WalListener | null = null;
   /** The database whose WAL is being read. */
@@ -111,6 +113,7 @@ export class WalReader implements Collector {
     if (this.#silentBecause === reason) return;
     this.#silentBecause = reason;
     this.#samples.length = 0;
+    this.#arrived.clear();
     this.#listener?.reconsider();
   }
 
@@ -158,12 +161,27 @@ export class WalReader implements Collector {
     if (!ledger.owns(run) || !Number.isSafeInteger(seq)) return;
     if (!this.#from.has(link)) {
       this.#listener?.arrivedByWal({ link, run, seq, home: this.#home });
+      this.#follow(link, seq, at, emit);
       return;
     }
     const sentAt = ledger.sentAt(link, run, seq);
     if (sentAt === null) return;
     const value = (at - sentAt) / US_PER_S;
     emit({ kind: 'link-reading', link, signal: 'capture_delay', value, reason: null, at });
+  }
+
+  /**
+   * Heartbeats are applied in the order of their commits, and this stream shows every one: when one is left out that did
+   * commit, so was everything else that committed beside it (a slot made anew or advanced, an origin moved by hand).
+   */
+  #follow(link: LinkId, seq: number, at: Us, emit: Emit): void {
+    const before = this.#arrived.get(link);
+    if (before !== undefined && seq <= before) return;
+    this.#arrived.set(link, seq);
+    const lost = before === undefined ? 0 : this.options.ledger.committedBetween(link, before, seq);
+    if (lost === 0) return;
+    const what = `${lost} heartbeats that had committed on the source were never applied on ${this.options.db.name}, but a later one was: changes are missing`;
+    emit({ kind: 'chain-broken', link, what, at });
   }
 
   #clock(sample: ClockSample, emit: Emit): void {

@@ -139,6 +139,11 @@ export class Arrivals<P = undefined> {
     return acked === null || this.absentAt === null ? 0 : Math.max(0, this.absentAt - acked);
   }
 
+  /** Forgets what has arrived, because the receiving side has lost some of it; what is outstanding stays so. */
+  forget(): void {
+    this.past = [];
+  }
+
   /** Forgets everything, because instants before now can no longer be compared with later ones (the clocks jumped). */
   reset(): void {
     this.queue = [];

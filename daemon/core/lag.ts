@@ -172,6 +172,8 @@ export class LagTracker {
     const flow = this.flows.get(o.flow);
     if (flow === undefined) return;
     flow.fault = null;
+    // A target that went back (restored, failed over) lacks what had arrived, and nothing says since when.
+    if (flow.applied !== null && !reached(o.position, flow.applied)) flow.arrivals.forget();
     flow.applied = o.position;
     flow.answeredAt = o.at;
     flow.arrivals.arrived((item) => reached(o.position, item.payload), o.at);

@@ -136,6 +136,11 @@ export class StrayTracker {
     this.memory = { ...this.memory, mark, accountedUntil: Math.max(this.memory.accountedUntil ?? wall, wall) };
   }
 
+  /** The clocks jumped: until the server confirms again, nobody knows what was not seen. */
+  doubt(now: Us): void {
+    if (this.watch !== null) this.watch.confirmed = Math.min(this.watch.confirmed, now - FRESH_US - 1);
+  }
+
   /** The side is not watched any more. */
   unwatched(reason: string): void {
     if (this.watch !== null) this.gapBecause = reason;

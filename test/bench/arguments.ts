@@ -15,8 +15,8 @@ export interface BenchOptions {
 /** What `--help` prints. */
 export const HELP = `Usage: npm run bench -- [options]
 
-Measures lockgate on this machine, with real PostgreSQL servers and the real daemon. About five minutes, a little over
-one with --quick. Progress goes to standard error, results to standard output.
+Measures lockgate on this machine, with real PostgreSQL servers and the real daemon. About ten minutes, two with
+--quick. Progress goes to standard error, results to standard output.
 
   lag     how far the lag that is shown lies from the true one, for each way to watch, at rest and under load
   gate    from a fault to the first check that is not 200

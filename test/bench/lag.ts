@@ -43,6 +43,8 @@ interface LagResult {
   below: number;
   asked: number;
   askedBelow: number;
+  /** Heartbeats that were noticed before they could be seen by a query, and the longest such time. */
+  early: { beats: number; mostUs: Us };
 }
 
 function yaml(pair: Pair, watch: Watch): string {
@@ -200,8 +202,18 @@ function judge(
     uncertaintyUs: both(compared.map((c) => (c.highUs - c.lowUs) / 2)),
     below: compared.filter((c) => c.lagUs < c.lowUs).length,
     asked: asked.length,
+    early: {
+      beats: compared.filter((c) => c.earlyUs > 0).length,
+      mostUs: compared.reduce((most, c) => Math.max(most, c.earlyUs), 0),
+    },
     askedBelow: asked.filter((a) => a.lagUs < leastLagAt(a.at, truth, newest)).length,
   };
+}
+
+function early(results: readonly LagResult[]): string {
+  const some = results.filter((r) => r.early.beats > 0);
+  if (some.length === 0) return 'never';
+  return some.map((r) => `${r.watch}, ${r.load}: ${r.early.beats}, by up to ${ms(r.early.mostUs)} ms`).join('; ');
 }
 
 function report(results: readonly LagResult[], busyBefore: number): SectionResult {
@@ -243,6 +255,7 @@ function report(results: readonly LagResult[], busyBefore: number): SectionResul
     'Milliseconds. error: lag minus the middle of the interval that the truth lies in; at most: minus its lower end.',
     'below: heartbeats whose lag was under the lower end of the truth; asked: the same for `lag` read every 5 ms.',
     `Share of samples below the truth: ${wrong === 0 ? '0' : (wrong / samples).toPrecision(2)} (${whole(wrong)} of ${whole(samples)}); must be 0.`,
+    `Noticed before a query could see it (a commit is in the WAL a moment before it is visible): ${early(results)}.`,
     'Goal: error p99 under 10 ms at rest with wal or notify.',
     `The machine was ${Math.round(busyBefore * 100)} % busy before this began.`,
   ];

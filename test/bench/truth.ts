@@ -23,6 +23,8 @@ export interface Compared {
   /** The true delay is at least and at most this. */
   readonly lowUs: Us;
   readonly highUs: Us;
+  /** It was noticed at least so long before others could see it; 0 when it need not have been. */
+  readonly earlyUs: Us;
 }
 
 /** The heartbeats whose true delay is known; those that one side never showed are left out. */
@@ -32,25 +34,21 @@ export function compareBeats(beats: readonly Beat[], { source, target }: Sightin
     if (left === undefined || arrived === undefined) return [];
     const lowUs = Math.max(0, arrived.after - left.by);
     // Asked too late for it, the question before may lie long ago; but nothing leaves before it is sent.
-    return [{ lagUs, lowUs, highUs: Math.max(lowUs, arrived.by - Math.max(left.after, sentAt)) }];
+    const highUs = Math.max(lowUs, arrived.by - Math.max(left.after, sentAt));
+    return [{ lagUs, lowUs, highUs, earlyUs: Math.max(0, arrived.after - (sentAt + lagUs)) }];
   });
 }
 
 /**
  * The least that the true lag can have been at `t`: the age of the oldest heartbeat that was certainly on the source and
- * certainly not on the target, or the delay of the newest that certainly was, if no other can have arrived since.
+ * certainly not on the target.
  */
 export function leastLagAt(t: Us, { source, target }: Sightings, newest: number): Us {
   let least = 0;
   for (let seq = newest; ; seq -= 1) {
     const [left, arrived] = [source[seq], target[seq]];
-    if (left === undefined || arrived === undefined) return least;
-    if (arrived.by <= t) {
-      const next = target[seq + 1];
-      const alone = next === undefined || next.after >= t;
-      return alone ? Math.max(least, arrived.after - left.by) : least;
-    }
+    // What arrives arrives in order: everything older is there as well.
+    if (left === undefined || arrived === undefined || arrived.by <= t) return least;
     if (left.by <= t && arrived.after >= t) least = Math.max(least, t - left.by);
   }
-  return least;
 }

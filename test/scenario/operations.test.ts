@@ -426,15 +426,22 @@ long: { require: "${condition}", gaps: { tolerate: 1m } }
 strict: { require: "${condition}" }`,
       }),
     );
+    // The daemon itself keeps what it holds, and what each hold is about; only the times are made older here.
+    const early = await lockgate.start();
+    await waitFor('the holds to begin', 15_000, async () => (await early.verdict('shop/strict')).opens_at !== null);
+    expect(await early.stop()).toBe(0);
     const clock = new SystemClock();
     const { store } = openStore(join(lockgate.folder, 'lockgate.db'), clock);
-    const hold = (gate: string, agoS: number): Parameters<typeof store.saveHolds>[0][number] => ({
-      gate: `shop/${gate}`,
-      condition,
-      heldSince: clock.wallNow() - 3 * 3_600_000,
-      observedUntil: clock.wallNow() - agoS * 1_000,
-    });
-    store.saveHolds([hold('brief', 20), hold('long', 300), hold('strict', 20)]);
+    const agoS: Record<string, number> = { 'shop/brief': 20, 'shop/long': 300, 'shop/strict': 20 };
+    const kept = store.loadHolds();
+    expect(kept.map((h) => h.gate).sort()).toEqual(Object.keys(agoS));
+    store.saveHolds(
+      kept.map((h) => ({
+        ...h,
+        heldSince: clock.wallNow() - 3 * 3_600_000,
+        observedUntil: clock.wallNow() - (agoS[h.gate] ?? 0) * 1_000,
+      })),
+    );
     store.close();
 
     const daemon = await lockgate.start();

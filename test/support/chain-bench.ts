@@ -30,10 +30,15 @@ export class ChainBench {
 
   /** Begins to look, as a daemon that starts would, with what the one before had kept; resolves after two looks. */
   async start(): Promise<void> {
-    this.chains = new Chains(JSON.parse(JSON.stringify(this.chains.kept)) as ChainMemories);
-    const collector = new ChainCollector(this.from, this.to, [this.plan], contextOf());
-    this.listening = listenTo(collector, (o) => this.take(o));
+    this.begin();
     await this.looks(2);
+  }
+
+  /** The same, without waiting. */
+  begin(): void {
+    this.chains = new Chains(JSON.parse(JSON.stringify(this.chains.kept)) as ChainMemories);
+    const collector = new ChainCollector(this.from, this.to, [this.plan], contextOf(), 200);
+    this.listening = listenTo(collector, (o) => this.take(o));
   }
 
   /** Waits for so many successful looks more. */

@@ -155,14 +155,15 @@ export function startBed(pair: ServerPair, options: BedOptions = {}): Bed {
       });
     },
     async beats(since, count = 1, timeoutMs) {
-      const before =
-        bed
-          .of('heartbeat-visible')
-          .filter((o) => seen.indexOf(o) < since)
-          .at(-1)?.upTo ?? 0;
+      const seenBefore = bed
+        .of('heartbeat-visible')
+        .filter((o) => seen.indexOf(o) < since)
+        .at(-1)?.upTo;
+      // Numbers begin anywhere: before anything was seen, the first that was sent is the first to count.
+      const before = (): number => seenBefore ?? (bed.of('heartbeat-sent')[0]?.seq ?? Infinity) - 1;
       await bed.until(
-        `${count} heartbeats after ${before} to be seen`,
-        () => (bed.of('heartbeat-visible', since).at(-1)?.upTo ?? 0) >= before + count,
+        `${count} heartbeats after ${seenBefore ?? 'the start'} to be seen`,
+        () => (bed.of('heartbeat-visible', since).at(-1)?.upTo ?? 0) >= before() + count,
         timeoutMs,
       );
     },

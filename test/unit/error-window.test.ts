@@ -11,6 +11,11 @@ const tables: Record<string, Row[]> = {
     [0, 0, 0, 'exact'],
     [1, 0, 0, 'exact'],
   ],
+  'a counter that was set back to zero before the first look hides what it had counted': [
+    [0, 0, 0, 'at-least', 'reset'],
+    [9.99, 0, 0, 'at-least', 'reset'],
+    [10, 0, 0, 'exact', 'reset'],
+  ],
   'old errors at the first look are of unknown age, so nothing is certain for ten minutes': [
     [0, 7, 0, 'at-least'],
     [5, 7, 0, 'at-least'],
@@ -61,7 +66,9 @@ const tables: Record<string, Row[]> = {
 describe('ErrorWindow', () => {
   it.each(Object.entries(tables))('%s', (_, rows) => {
     const window = new ErrorWindow();
-    const seen = rows.map(([at, total, , , identity = '']) => window.look({ total, identity }, at * minute));
+    const seen = rows.map(([at, total, , , identity = '']) =>
+      window.look({ total, identity, reset: identity === 'reset' }, at * minute),
+    );
     expect(seen).toEqual(rows.map(([, , value, bound]) => ({ value, bound })));
   });
 });

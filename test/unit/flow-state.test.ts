@@ -176,7 +176,10 @@ describe('judgeApplied', () => {
 
   it('does not take what another subscriber of the same slot reports for its own', () => {
     // A copy of the target has taken the slot over; here the worker fails to connect, or the subscription is disabled.
-    for (const here of [{ worker: 77, received: null }, { worker: null, received: null, enabled: false }]) {
+    for (const here of [
+      { worker: 77, received: null },
+      { worker: null, received: null, enabled: false },
+    ]) {
       expect(judge({ origin: 50n, ...here }, { flush: 200n }).applied.lsn).toBeNull();
       const { memory } = judge({ origin: 50n, received: 100n }, { flush: 90n });
       expect(judge({ origin: 50n, ...here }, { flush: 200n }, memory).applied.lsn).toBe(90n);

@@ -40,8 +40,14 @@ async function start(): Promise<{
         position: { kind: 'lsn', lsn: source.flushed },
         head: { kind: 'lsn', lsn: source.head },
       }),
-    insert: () => Promise.resolve(write()),
-    update: (rows) => Promise.resolve(write()).then(() => new Set(rows.map((row) => row.link))),
+    insert: () => {
+      write();
+      return Promise.resolve();
+    },
+    update: (rows) => {
+      write();
+      return Promise.resolve(new Set(rows.map((row) => row.link)));
+    },
     prune: () => Promise.resolve(0),
     outcomeOf: () => 'not-committed',
     refusalIn: () => null,

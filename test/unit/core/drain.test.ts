@@ -86,6 +86,10 @@ describe('the drain estimate of one flow', () => {
           // Each entry of `writes` is a second of writing at that multiple of the capacity.
           const stepMs = 5;
           let nextLook = 0;
+          const look = (): void => {
+            const applied = Math.floor(done / grain) * grain;
+            estimator.observe({ at: at * 1000, backlogBytes: Math.max(0, written - applied), appliedBytes: applied });
+          };
           for (const factor of writes) {
             for (let ms = 0; ms < 1000; ms += stepMs) {
               written += (factor * capacity * stepMs) / 1000;
@@ -93,21 +97,23 @@ describe('the drain estimate of one flow', () => {
               at += stepMs;
               if (at < nextLook) continue;
               nextLook = at + lookMs;
-              const applied = Math.floor(done / grain) * grain;
-              estimator.observe({ at: at * 1000, backlogBytes: Math.max(0, written - applied), appliedBytes: applied });
+              look();
             }
           }
+          // The prediction is about the moment of its look.
+          look();
           const estimate = estimator.estimate(at * 1000);
           if (estimate.kind !== 'draining') return;
           const truth = (written - done) / capacity;
-          // What is being applied at this moment does not show yet, and looks see progress late by up to their distance.
+          // What is being applied at this moment does not show yet, looks see progress late by up to their distance, and a
+          // speed that never changes has no slow end that would make up for the grain of the measurement.
           const blur = grain / capacity + lookMs / 1000;
-          expect(estimate.high).toBeGreaterThanOrEqual(truth - blur);
+          expect(estimate.high).toBeGreaterThanOrEqual(0.95 * truth - blur);
           expect(estimate.eta).toBeGreaterThan(0);
           expect(Number.isFinite(estimate.high)).toBe(true);
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 300 },
     );
   });
 });

@@ -248,6 +248,32 @@ describe('clocks that jump', () => {
     expect(b.jumps).toHaveLength(1);
   });
 
+  it('leave nothing known of stray writes until their reader has spoken again', () => {
+    const b = new Bench(gate('g', [on('standby.stray_writes', '==', 0)]));
+    const watched = (): void =>
+      b.engine.observe({
+        kind: 'local-watch',
+        database: 'aws',
+        watching: true,
+        emptyGap: false,
+        upTo: null,
+        mark: null,
+        reason: null,
+        at: b.now,
+      });
+    b.both(null);
+    watched();
+    b.engine.tick();
+    expect(b.state('g')).toBe('open');
+    b.clock.suspend(3600 * S);
+    b.both(null);
+    b.clock.tick(1.5 * S);
+    b.engine.tick();
+    expect(b.state('g')).toBe('unknown');
+    watched();
+    expect(b.state('g')).toBe('open');
+  });
+
   it('leave alone what does not age', () => {
     const b = new Bench(gate('g', [on('attest.backup.age', '<', 100)]));
     b.engine.setReading('shop', 'attest.backup.age', known(1, b.now, Infinity));

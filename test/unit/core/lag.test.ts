@@ -341,3 +341,24 @@ describe('agreement', () => {
     expect(l.at(30_010).agreement).toMatchObject({ value: 0 });
   });
 });
+
+describe('a flow whose applied position goes back', () => {
+  it('is as far behind as nobody can say, until it has applied something that was sampled since', () => {
+    const l = new Link(['sub']);
+    for (let s = 1; s <= 60; s += 1) {
+      l.sampled(s * 10, s * 1000, s * 1000 + 5);
+      l.applied('sub', s * 10, s * 1000 + 20, s * 1000 + 30);
+    }
+    expect(stateAt(l.at(60_100).lag_by_position, 60_100 * MS)).toBe('ok');
+    // The target was restored as it was 50 seconds ago, and answers again.
+    l.applied('sub', 100, 60_500, 60_510);
+    expect(stateAt(l.at(60_510).lag_by_position, 60_510 * MS)).toBe('unknown');
+    l.sampled(610, 61_000, 61_005);
+    l.applied('sub', 100, 61_020, 61_030);
+    expect(stateAt(l.at(61_030).lag_by_position, 61_030 * MS)).toBe('unknown');
+    l.applied('sub', 400, 61_500, 61_510);
+    expect(stateAt(l.at(61_510).lag_by_position, 61_510 * MS)).toBe('unknown');
+    l.applied('sub', 610, 62_000, 62_010);
+    expect(valueAt(l.at(62_010).lag_by_position, 62_010 * MS)).toBe(1.01);
+  });
+});
