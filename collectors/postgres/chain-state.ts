@@ -8,7 +8,14 @@
  * - while a subscription is idle, keepalives move its slot forward and not its origin;
  * - a worker that is about to end may still confirm something after the subscription was disabled.
  */
-import type { ChainFacts, Counter, DrivenPosition, Flaw, Identity, RisingPosition } from '../../daemon/core/continuity.js';
+import type {
+  ChainFacts,
+  Counter,
+  DrivenPosition,
+  Flaw,
+  Identity,
+  RisingPosition,
+} from '../../daemon/core/continuity.js';
 import { formatLsn } from '../../daemon/core/position.js';
 
 /** A server as one session shows it. */
