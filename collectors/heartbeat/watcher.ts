@@ -62,12 +62,16 @@ interface WatchedLink {
   missed: number;
   /** When the poll last asked for it. */
   askedAt: Us;
+  /** What the WAL reader has seen and the table has not yet shown. */
+  announced: { seq: number; at: Us } | null;
 }
 
 /** A heartbeat may take so long to arrive by a stream before the table is asked, and as long between questions. */
 const backstopUs = 250 * US_PER_MS;
 /** Between questions in poll mode while a heartbeat is young. */
 const eagerUs = 10 * US_PER_MS;
+/** Between questions for a row that the WAL reader has seen already. */
+const againUs = US_PER_MS;
 /** While waiting longer, the resolution is this share of the wait. */
 const coarseness = 100;
 /** After so many misses in a row the stream counts as broken, and the link is polled as if there were none. */
@@ -92,7 +96,10 @@ export class HeartbeatWatcher implements Collector {
     this.#waker = new Waker(options.context.clock);
     const choice: WatchChoice = { mode: 'poll', why: 'not connected yet' };
     this.#links = new Map(
-      options.links.map((plan) => [plan.id, { plan, id: plan.id, choice, missed: 0, askedAt: -Infinity }]),
+      options.links.map((plan) => [
+        plan.id,
+        { plan, id: plan.id, choice, missed: 0, askedAt: -Infinity, announced: null },
+      ]),
     );
   }
 
@@ -160,10 +167,23 @@ export class HeartbeatWatcher implements Collector {
     return this.options.context.clock.monotonicNow();
   }
 
+  /**
+   * A notification is delivered only once its transaction is visible to others. A record in the WAL is there a moment
+   * earlier (the server first flushes a commit, then shows it), so it only has the table asked at once.
+   */
   #fromStream(row: SeenRow, by: 'wal' | 'notify'): void {
     const link = this.#links.get(row.link);
     const emit = this.#emit;
     if (link === undefined || emit === null || link.choice.mode !== by) return;
+    if (by === 'wal') {
+      const { ledger } = this.options;
+      if (!ledger.owns(row.run)) return;
+      link.missed = 0;
+      if (ledger.pending(row.link) === null) return;
+      link.announced = { seq: row.seq, at: this.#now() };
+      this.#waker.wake();
+      return;
+    }
     link.missed = 0;
     this.options.ledger.visible(row.link, row, null, this.#now(), by, emit);
   }
@@ -229,6 +249,7 @@ export class HeartbeatWatcher implements Collector {
   }
 
   #dueAt(link: WatchedLink, since: Us, now: Us): Us {
+    if (link.announced !== null) return Math.max(link.announced.at, link.askedAt + againUs);
     const polled = link.choice.mode === 'poll' || link.missed >= missesUntilPolled;
     if (!polled) return Math.max(since, link.askedAt) + backstopUs;
     const pauseUs = Math.min(Math.max(eagerUs, Math.round((now - since) / coarseness)), backstopUs);
@@ -255,8 +276,13 @@ export class HeartbeatWatcher implements Collector {
     const byLink = new Map(rows.map((row) => [row.link, row]));
     for (const link of links) {
       const row = byLink.get(link.id) ?? null;
-      const news = ledger.visible(link.id, row, askedAt, at, 'poll', emit);
-      if (news && link.choice.mode !== 'poll') link.missed = Math.min(link.missed + 1, missesUntilPolled);
+      const { announced } = link;
+      const told = announced !== null && row !== null && row.seq >= announced.seq;
+      // What the stream told of and the table does not show in all this time is not on this target.
+      if (told || (announced !== null && at - announced.at > backstopUs)) link.announced = null;
+      const news = ledger.visible(link.id, row, askedAt, at, told ? 'wal' : 'poll', emit);
+      if (told) link.missed = 0;
+      else if (news && link.choice.mode !== 'poll') link.missed = Math.min(link.missed + 1, missesUntilPolled);
     }
     return true;
   }

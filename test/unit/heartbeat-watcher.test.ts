@@ -24,6 +24,8 @@ interface Bench {
   /** What the target shows. */
   rows: SeenRow[];
   fail: Error | null;
+  /** What the session's own stream brings. */
+  arrived: (row: SeenRow, by: 'notify') => void;
   stop(): Promise<void>;
 }
 
@@ -40,8 +42,9 @@ async function start(mode: WatchMode): Promise<Bench> {
     context: { clock, log: { debug: quiet, info: quiet, warn: quiet, error: quiet }, daemonId: 'd' },
     ledger,
     links: [plan],
-    sessions: (use) =>
-      use(
+    sessions: (use, arrived) => {
+      bench.arrived = arrived;
+      return use(
         {
           choose: () => Promise.resolve(new Map([[link, { mode, why: 'told so' }]])),
           newest: () => {
@@ -54,12 +57,13 @@ async function start(mode: WatchMode): Promise<Bench> {
           lost: new Promise(() => undefined),
         },
         quiet,
-      ),
+      );
+    },
   });
   const emit = (o: Observation): void => void out.push(o);
-  const running = watcher.run(emit, stopping.signal);
-  await clock.advance(0);
+  let running: Promise<void> = Promise.resolve();
   const bench: Bench = {
+    arrived: quiet,
     clock,
     ledger,
     watcher,
@@ -74,6 +78,8 @@ async function start(mode: WatchMode): Promise<Bench> {
       expect(clock.sleepers).toBe(0);
     },
   };
+  running = watcher.run(emit, stopping.signal);
+  await clock.advance(0);
   return bench;
 }
 
@@ -114,14 +120,38 @@ describe('the heartbeat watcher', () => {
     },
   );
 
-  test('an arrival by the stream spares the question', async () => {
+  test('a notification spares the question', async () => {
+    const bench = await start('notify');
+    const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
+    await bench.clock.advance(100 * MS);
+    bench.arrived({ link, run, seq }, 'notify');
+    await bench.clock.advance(1_000 * MS);
+    expect(bench.questions).toEqual([]);
+    expect(bench.out.at(-1)).toMatchObject({ kind: 'heartbeat-visible', upTo: 1, askedAt: null, by: 'notify' });
+    await bench.stop();
+  });
+
+  test('what the WAL tells counts only once the table shows it, and is asked for at once until then', async () => {
     const bench = await start('wal');
     const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
     await bench.clock.advance(100 * MS);
     bench.watcher.arrivedByWal({ link, run, seq });
+    await bench.clock.advance(2 * MS);
+    expect(bench.out.filter((o) => o.kind === 'heartbeat-visible' && o.upTo !== null)).toEqual([]);
+    bench.rows = [{ link, run, seq }];
     await bench.clock.advance(1_000 * MS);
-    expect(bench.questions).toEqual([]);
-    expect(bench.out.at(-1)).toMatchObject({ kind: 'heartbeat-visible', upTo: 1, askedAt: null, by: 'wal' });
+    expect(bench.questions).toEqual([100, 101, 102, 103]);
+    expect(bench.out.at(-1)).toMatchObject({ kind: 'heartbeat-visible', upTo: 1, by: 'wal' });
+    await bench.stop();
+  });
+
+  test('what the WAL tells and the table never shows is not on this target', async () => {
+    const bench = await start('wal');
+    const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
+    bench.watcher.arrivedByWal({ link, run, seq });
+    await bench.clock.advance(1_001 * MS);
+    expect(bench.questions.length).toBeLessThan(260);
+    expect(bench.out.filter((o) => o.kind === 'heartbeat-visible' && o.upTo !== null)).toEqual([]);
     await bench.stop();
   });
 
