@@ -1,7 +1,11 @@
 import { defineConfig } from 'vitest/config';
 
 /** Each fault of these costs seconds on real servers, so they run with the other long ones. */
-const LONG = ['test/integration/chain*.test.ts', 'test/integration/local-writes*.test.ts'];
+const LONG = [
+  'test/integration/chain*.test.ts',
+  'test/integration/local-writes*.test.ts',
+  'test/integration/positions.test.ts',
+];
 
 // Unit tests touch nothing outside the process but loopback sockets and temporary files. Integration, scenario and
 // fault tests start real database servers: few workers, long limits, and never at the same time as the unit tests,

@@ -71,6 +71,8 @@ interface LinkState {
   config: LinkConfig;
   tracker: LagTracker;
   drain: LinkDrain;
+  /** When the heartbeat row and the positions last told different stories. */
+  disagreedAt: Us;
 }
 
 type KnownDirection = Exclude<Direction, { direction: 'unknown' }>;
@@ -420,6 +422,7 @@ export class Engine {
   private observeChain(o: ChainSeen | ChainFault | ChainBroken, now: Us): void {
     const link = this.links.get(o.link);
     if (link === undefined) return;
+    if (o.kind === 'chain-broken' && o.heartbeatsSince !== null && link.disagreedAt >= o.heartbeatsSince) return;
     let reading: Reading;
     if (o.kind === 'chain-fault') {
       reading = this.chains.unseen(o.link, o.reason, o.at);
@@ -479,6 +482,7 @@ export class Engine {
     if (delay !== null) this.output.delay(link.id, delay);
     const readings = new Map<string, Reading>();
     const lag = link.tracker.readings(now);
+    if (lag.agreement.value === 0) link.disagreedAt = now;
     if (o.kind === 'applied' || o.kind === 'applied-fault') link.drain.observe(o);
     const drain = link.drain.readings(now, lag.lag_by_position);
     for (const [name, reading] of Object.entries({ ...lag, ...drain })) {
@@ -621,7 +625,7 @@ export function contextOf(m: MigrationConfig): SignalContext {
 function newLink(id: LinkId, migration: string, config: LinkConfig): LinkState {
   const { flows, freshnessUs: freshUs } = config;
   const tracker = new LagTracker({ lagFreshUs: lagFreshness(config.heartbeat.intervalUs), freshUs, flows });
-  return { id, migration, config, tracker, drain: new LinkDrain(flows, freshUs) };
+  return { id, migration, config, tracker, drain: new LinkDrain(flows, freshUs), disagreedAt: -Infinity };
 }
 
 function readingOf(o: LinkReading | SideReading | MigrationReading, freshUs: Us): Reading {

@@ -223,7 +223,8 @@ export class ChainCollector implements Collector {
         if (disagreement(db.name, sight[side], again) !== null) continue; // it changed meanwhile
         const what = disagreement(db.name, again, other);
         if (what === null) continue;
-        for (const { id } of this.links) emit({ kind: 'chain-broken', link: id, what, at: clock.monotonicNow() });
+        const at = clock.monotonicNow();
+        for (const { id } of this.links) emit({ kind: 'chain-broken', link: id, what, heartbeatsSince: null, at });
       } catch (error) {
         if (!(error instanceof LockgateError)) throw error;
         log.debug({ collector: this.name, error: messageOf(error) }, 'no second connection to compare with');

@@ -42,7 +42,7 @@ export class WalReader implements Collector {
   readonly #from: ReadonlySet<LinkId>;
   readonly #samples: ClockSample[] = [];
   /** The newest heartbeat of each link that this stream has brought. */
-  readonly #arrived = new Map<LinkId, number>();
+  readonly #arrived = new Map<LinkId, { seq: number; at: Us }>();
   #silentBecause: string | null = 'the WAL reader has not started yet';
   #listener: WalListener | null = null;
   /** The database whose WAL is being read. */
@@ -176,12 +176,13 @@ export class WalReader implements Collector {
    */
   #follow(link: LinkId, seq: number, at: Us, emit: Emit): void {
     const before = this.#arrived.get(link);
-    if (before !== undefined && seq <= before) return;
-    this.#arrived.set(link, seq);
-    const lost = before === undefined ? 0 : this.options.ledger.committedBetween(link, before, seq);
+    if (before !== undefined && seq <= before.seq) return;
+    this.#arrived.set(link, { seq, at });
+    if (before === undefined) return;
+    const lost = this.options.ledger.committedBetween(link, before.seq, seq);
     if (lost === 0) return;
     const what = `${lost} heartbeats that had committed on the source were never applied on ${this.options.db.name}, but a later one was: changes are missing`;
-    emit({ kind: 'chain-broken', link, what, at });
+    emit({ kind: 'chain-broken', link, what, heartbeatsSince: before.at, at });
   }
 
   #clock(sample: ClockSample, emit: Emit): void {

@@ -193,6 +193,11 @@ export interface ChainBroken {
   link: LinkId;
   /** A full clause. */
   what: string;
+  /**
+   * Set where heartbeats that were left out are all the evidence: the instant of the last one before them. When the
+   * positions have contradicted the row since then, only the heartbeat table was left out, and nothing is said of the rest.
+   */
+  heartbeatsSince: Us | null;
   at: Us;
 }
 

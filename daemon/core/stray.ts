@@ -58,6 +58,7 @@ const RATE_US: Us = 10_000_000;
 /** What was confirmed by the server is usable for so long. */
 const FRESH_US: Us = 3_000_000;
 
+const NOT_YET = 'its local writes have not been watched yet';
 const NO_WRITES: WriteCount = { count: 0, firstAt: null, firstPosition: null };
 
 /** A side that nothing is known of yet. */
@@ -79,7 +80,7 @@ export class StrayTracker {
   private recent: { at: Us; writes: number }[] = [];
   private lastWriteAt: Us | null = null;
   /** Why it is not watched now, and why it ceased to be. */
-  private unwatchedBecause = 'its local writes have not been watched yet';
+  private unwatchedBecause = NOT_YET;
   private gapBecause = 'lockgate was not running';
   /** The direction was changed on this very side: what came after that belongs to the role that is read next. */
   private judgedByNext = false;
@@ -205,7 +206,9 @@ export class StrayTracker {
     const { count, gaps, firstPosition, accountedUntil } = this.memory;
     const unseen = gaps.map((g) => `not watched from ${iso(g.from)} to ${iso(g.to)} (${g.reason})`);
     if (this.watch === null && accountedUntil !== null) {
-      unseen.push(`not watched since ${iso(accountedUntil)} (${this.unwatchedBecause})`);
+      // Why it ceased, and what is in the way now.
+      const because = new Set([this.gapBecause, this.unwatchedBecause].filter((reason) => reason !== NOT_YET));
+      unseen.push(`not watched since ${iso(accountedUntil)} (${[...because].join('; ')})`);
     }
     const [first] = unseen;
     if (count > 0) {
