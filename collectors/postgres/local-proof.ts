@@ -10,6 +10,9 @@ export interface LocalLook {
   flushed: bigint;
   /** Where evidence about what comes later can begin; null when the server keeps none. */
   mark: string | null;
+  /** Free replication slots and walsenders. */
+  slotsLeft: number;
+  sendersLeft: number;
 }
 
 interface Mark {
@@ -31,6 +34,10 @@ const lookSql = `
               ELSE pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END AS timeline,
          pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text AS xmin,
          pg_catalog.current_setting('track_commit_timestamp') = 'on' AS tracked,
+         pg_catalog.current_setting('max_replication_slots')::pg_catalog.int4
+           - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots)::pg_catalog.int4 AS slots_left,
+         pg_catalog.current_setting('max_wal_senders')::pg_catalog.int4
+           - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_wal_senders())::pg_catalog.int4 AS senders_left,
          CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
               THEN (SELECT c.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() c) END AS system
     FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovery) r`;
@@ -43,13 +50,21 @@ export async function lookLocally(connection: PgConnection, timeoutMs: number): 
     timeline: string | null;
     xmin: string;
     tracked: boolean;
+    slots_left: number;
+    senders_left: number;
     system: string | null;
   }>({ name: 'local', text: lookSql }, undefined, { timeoutMs });
   if (row === undefined) throw new RangeError('a statement that always returns a row returned none');
   const { recovery, flushed, timeline, xmin, tracked, system } = row;
   const tells = tracked && connection.serverVersion >= 140000 && system !== null && timeline !== null;
   const mark: Mark | null = tells ? { system, timeline, xmin } : null;
-  return { inRecovery: recovery, flushed: parseLsn(flushed), mark: mark === null ? null : JSON.stringify(mark) };
+  return {
+    inRecovery: recovery,
+    flushed: parseLsn(flushed),
+    mark: mark === null ? null : JSON.stringify(mark),
+    slotsLeft: row.slots_left,
+    sendersLeft: row.senders_left,
+  };
 }
 
 // A transaction that committed has a time here, and an origin other than 0 when it came by replication. What was

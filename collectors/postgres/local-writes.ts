@@ -9,7 +9,7 @@ import { LazySession } from './lazy-session.js';
 import { LocalDecoder, LOCAL_OPTIONS, type DecodedCommit, type TableName } from './local-decoder.js';
 import { gapIsEmpty, isInitialCopy, lookLocally, readMatviews, type LocalLook } from './local-proof.js';
 import { placeOf, reasonOf } from './pg-errors.js';
-import { checkWalReading, readerSlotPrefix } from './wal-checks.js';
+import { checkWalReading, localApplicationName, readerSlotPrefix, tooFew } from './wal-checks.js';
 import { pauseMs, streamGuarded } from './wal-guard.js';
 
 const lookEveryMs = 1_000;
@@ -47,7 +47,7 @@ export class LocalWritesCollector implements Collector {
     private readonly context: CollectorContext,
   ) {
     this.name = `${db.name}/local`;
-    this.#applicationName = `lockgate/${context.daemonId}/local`;
+    this.#applicationName = localApplicationName(context.daemonId);
     const session = {
       applicationName: this.#applicationName,
       statementTimeoutMs,
@@ -91,6 +91,8 @@ export class LocalWritesCollector implements Collector {
         }
       }
     } finally {
+      // Whoever takes over, after a reload say, begins a watch of its own.
+      this.#unwatched(emit, 'the reader of local writes was stopped');
       signal.removeEventListener('abort', onAbort);
       await this.#session.close();
     }
@@ -345,6 +347,13 @@ class LocalStream {
           matviewsAt = at;
         }
         const look = await this.parts.look(signal);
+        // Two readers that began at the same moment have each counted without the other: this one gives way.
+        const few = first ? tooFew(this.parts.db, look.slotsLeft, look.sendersLeft) : null;
+        if (few !== null) {
+          this.#failures.push(few);
+          this.#inner.abort();
+          return;
+        }
         const emptyGap = first && (await this.parts.gapIsEmpty(look, signal));
         this.#asked.push({ look, at, emptyGap });
         first = false;

@@ -25,6 +25,11 @@ export function readerSlotPrefix(daemonId: string): string {
   return `lockgate_${daemonId.toLowerCase().replace(/[^a-z0-9]+/g, '_')}`.slice(0, 50);
 }
 
+/** What a daemon's readers of local writes call themselves in pg_stat_activity. */
+export function localApplicationName(daemonId: string): string {
+  return `lockgate/${daemonId}/local`;
+}
+
 /** What a daemon's WAL readers call themselves in pg_stat_activity. */
 export function readerApplicationName(daemonId: string): string {
   return `lockgate/${daemonId}/wal`;
@@ -73,13 +78,18 @@ export async function checkWalReading(
     refuse('wal_synchronous', 'synchronous_standby_names = * would make commits wait for a monitor', hint);
   }
   // The slot is still to be made, while our walsender is counted already.
-  if (facts.slots_left - 1 < spare || facts.senders_left < spare) {
-    refuse(
-      'wal_few_slots',
-      `fewer than ${spare} replication slots or walsenders would be left for replication`,
-      'raise max_replication_slots and max_wal_senders, drop unused slots, or set `read: off`',
-    );
-  }
+  const few = tooFew(db, facts.slots_left - 1, facts.senders_left);
+  if (few !== null) throw few;
+}
+
+/** The error that says a reader leaves too few slots or walsenders for replication itself; null when it leaves enough. */
+export function tooFew(db: DatabaseConfig, slotsLeft: number, sendersLeft: number): SourceError | null {
+  if (slotsLeft >= spare && sendersLeft >= spare) return null;
+  return new SourceError(
+    'wal_few_slots',
+    `${placeOf(db)}: fewer than ${spare} replication slots or walsenders would be left for replication`,
+    'raise max_replication_slots and max_wal_senders, drop unused slots, or set `read: off`',
+  );
 }
 
 /** Whether the reader's slot has become a burden on the server: the error that says so, or null. */

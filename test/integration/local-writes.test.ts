@@ -106,7 +106,6 @@ describe.each([18, 13])('local writes on PostgreSQL %i', (major) => {
   });
 
   it('a prepared transaction counts at its commit, and not when it is rolled back', async () => {
-    await pair.onTarget('begin').catch(() => undefined);
     const client = await open(pair.target);
     await client.query(`begin; insert into public.plain (note) values ('p'); prepare transaction 'one'`);
     await client.query(`begin; insert into public.plain (note) values ('q'); prepare transaction 'two'`);
@@ -290,12 +289,13 @@ describe.each([18, 13])('local writes on PostgreSQL %i', (major) => {
     await bench.confirmed(15_000);
   });
 
-  it('survives a restart of the server, with a gap', async () => {
+  it('a restart of the server hides no write', async () => {
     await pair.target.stop();
     await waitFor('the loss', 5_000, () => bench.state === 'unknown');
     await pair.target.start();
+    await pair.onTarget(`insert into public.plain (note) values ('perhaps before the reader is back')`);
     await bench.confirmed(30_000);
-    expect(bench.state).toBe('unknown');
+    expect(['unknown', '1', '>=1']).toContain(bench.state);
   });
 
   it('a frozen network is no longer watched within seconds', async () => {

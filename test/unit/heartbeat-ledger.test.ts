@@ -130,4 +130,19 @@ describe('the heartbeat ledger', () => {
     expect(out).toHaveLength(1);
     expect(ledger.carrier(link)).toBeNull();
   });
+
+  test('knows which heartbeats between two committed', () => {
+    const { ledger, emit } = setUp();
+    const run = ledger.newRun(link);
+    for (let n = 1; n <= 6; n += 1) ledger.issue(link, run, emit);
+    ledger.acked(link, 2, emit);
+    ledger.acked(link, 3, emit);
+    ledger.failed(link, 4, 'not-committed', 'no', emit);
+    ledger.failed(link, 5, 'uncertain', 'lost', emit);
+    expect(ledger.committedBetween(link, 1, 6)).toBe(2);
+    expect(ledger.committedBetween(link, 2, 6)).toBe(1);
+    expect(ledger.committedBetween(link, 2, 3)).toBe(0);
+    for (let n = 0; n < 600; n += 1) ledger.issue(link, run, emit);
+    expect(ledger.committedBetween(link, 0, 1_000)).toBe(0);
+  });
 });

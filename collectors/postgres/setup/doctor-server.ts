@@ -1,6 +1,6 @@
 import type { CollectorContext, Finding } from '../../collector.js';
 import type { PgConnection } from '../connection.js';
-import { readerApplicationName, readerSlotPrefix } from '../wal-checks.js';
+import { localApplicationName, readerApplicationName, readerSlotPrefix } from '../wal-checks.js';
 import { readerSignals } from './objects.js';
 import { migrationSignals, onlyLink, sideSignals, type SidePlan } from './side-plan.js';
 
@@ -32,11 +32,11 @@ const factsSql = `
     pg_catalog.current_setting('max_wal_senders')::int AS max_senders,
     (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders() w
       WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
-        WHERE a.pid = w.pid AND a.application_name = $2))::int AS senders_used,
+        WHERE a.pid = w.pid AND a.application_name = ANY ($2)))::int AS senders_used,
     pg_catalog.current_setting('synchronous_standby_names') AS sync_names`;
 
-/** The reader takes one of each and leaves two for replication itself. */
-const needed = 3;
+/** The WAL reader and, on the passive side, that of local writes take one of each, and leave two for replication itself. */
+const needed = 4;
 /** More is worth a remark; lag never depends on it. */
 const skewLimitMs = 1_000;
 
@@ -49,7 +49,7 @@ export async function examineServer(plan: SidePlan, conn: PgConnection, context:
   const { address, read } = plan.database;
   const [facts] = await conn.query<Facts>(factsSql, [
     `${readerSlotPrefix(context.daemonId)}_`,
-    readerApplicationName(context.daemonId),
+    [readerApplicationName(context.daemonId), localApplicationName(context.daemonId)],
   ]);
   if (facts === undefined) return findings;
 
@@ -178,7 +178,7 @@ function settings(facts: Facts, plan: SidePlan, say: Say): void {
     } else if (reads) {
       say(
         'fault',
-        `only ${free} of ${setting} = ${max} free: the WAL reader gives way when fewer than 2 would be left`,
+        `only ${free} of ${setting} = ${max} free: the readers of WAL and of local writes give way when fewer than 2 would be left`,
         `ALTER SYSTEM SET ${setting} = ${used + needed}; and restart the server, drop what is unused, or set \`read: off\``,
         signals,
       );
