@@ -6,8 +6,10 @@ import type { LinkName } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, Emit, EnginePort, LinkPlan } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
 import { CatalogWatch } from './catalog-watch.js';
+import { ChainCollector } from './chain.js';
 import { logicalCoverage, physicalCoverage } from './coverage-question.js';
 import { postgresHeartbeats } from './heartbeats.js';
+import { LocalWritesCollector } from './local-writes.js';
 import { PhysicalCollector } from './physical.js';
 import { PositionsCollector } from './positions.js';
 import { sequencesBehind } from './sequences-question.js';
@@ -27,14 +29,19 @@ function collectors(
 ): Collector[] {
   const native = links.filter((l) => l.config.via === 'postgres-logical' || l.config.via === 'postgres-physical');
   const needs = new SampledPositions(native.map((l) => ({ id: l.id, flows: l.config.flows })));
-  const made: Collector[] = databases.flatMap((db) => [sideCollector(db, context)]);
+  const made: Collector[] = databases.flatMap((db) => [
+    sideCollector(db, context),
+    new LocalWritesCollector(db, context),
+  ]);
   made.push(...postgresHeartbeats(databases, links, context).collectors);
   for (const { from, to, links: pair } of byPair(native, 'postgres-logical')) {
     made.push(new PositionsCollector(from, to, pair, context, { needs }));
+    made.push(new ChainCollector(from, to, pair, context));
     made.push(new CatalogWatch(logicalCoverage(from, to, pair), context));
   }
   for (const { from, to, links: pair } of byPair(native, 'postgres-physical')) {
     made.push(new PhysicalCollector(from, to, pair, context, { needs }));
+    made.push(new ChainCollector(from, to, pair, context));
     made.push(new CatalogWatch(physicalCoverage(from, to, pair), context));
   }
   // A migration's sequences are compared by its forward link, whichever way it runs at present.

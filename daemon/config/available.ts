@@ -108,13 +108,19 @@ const MEASURED: ReadonlySet<string> = new Set([
   ...['forward', 'reverse', 'active', 'standby'].flatMap((l) =>
     [
       ...['lag', 'lag_low', 'lag_by_position', 'agreement', 'running', 'errors', 'backlog_bytes'],
+      'continuity',
       ...['tables_uncovered', 'tables_syncing', 'drain_eta', 'drain_eta_high', 'retained_bytes', 'runway'],
     ].map((s) => `${l}.${s}`),
   ),
   ...['source', 'target'].flatMap((side) =>
-    [...['reachable', 'writable', 'clock_skew', 'longest_transaction', 'connections']].map((s) => `${side}.${s}`),
+    [
+      ...['reachable', 'writable', 'clock_skew', 'longest_transaction', 'connections'],
+      'local_writes',
+      'last_local_write_age',
+    ].map((s) => `${side}.${s}`),
   ),
   'sequences.behind',
+  'standby.stray_writes',
 ]);
 
 /** Whether this version measures a signal (named relative to its migration); the others are unknown for ever. */

@@ -6,6 +6,7 @@ import { startPostgres, type PostgresServer } from '../../deploy/demo/postgres-s
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { ChainBench } from '../support/chain-bench.js';
 import { databaseAt } from '../support/listening.js';
+import { testedMajors } from '../support/majors.js';
 import { database, open, shopSchema, startPair, type Pair } from '../support/pair.js';
 import { startPhysicalPair } from '../support/physical-pair.js';
 import { startProxy } from '../support/proxy.js';
@@ -35,7 +36,7 @@ class Backup {
   }
 }
 
-describe.each([18, 13])('a server that is no longer what it was (%i)', { timeout: 90_000 }, (major) => {
+describe.each(testedMajors)('a server that is no longer what it was (%i)', { timeout: 90_000 }, (major) => {
   const benchOf = (pair: Pair): ChainBench =>
     new ChainBench(
       databaseAt('onprem', pair.daemonUrl('source')),

@@ -5,13 +5,14 @@ import { sidePlan } from '../../collectors/postgres/setup/side-plan.js';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { ChainBench } from '../support/chain-bench.js';
 import { databaseAt, planOf } from '../support/listening.js';
+import { testedMajors } from '../support/majors.js';
 import { startPair, type Pair } from '../support/pair.js';
 
 const flows = ['shop_sub', 'events_sub'];
 const user = { name: 'lg', password: 'lg' };
 const poor = { name: 'lg_poor', password: 'lg_poor' };
 
-describe.each([18, 13])('the chain of logical replication on PostgreSQL %i', (major) => {
+describe.each(testedMajors)('the chain of logical replication on PostgreSQL %i', (major) => {
   let pair: Pair;
   let bench: ChainBench;
 

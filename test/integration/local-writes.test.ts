@@ -7,13 +7,14 @@ import { startPostgres } from '../../deploy/demo/postgres-server.js';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { databaseAt } from '../support/listening.js';
 import { LocalBench } from '../support/local-bench.js';
+import { testedMajors } from '../support/majors.js';
 import { database, open, startPair, type Pair } from '../support/pair.js';
 import { startPhysicalPair } from '../support/physical-pair.js';
 
 const reader = { name: 'lg', password: 'lg' };
 const poor = { name: 'lg_poor', password: 'lg_poor' };
 
-describe.each([18, 13])('local writes on PostgreSQL %i', (major) => {
+describe.each(testedMajors)('local writes on PostgreSQL %i', (major) => {
   let pair: Pair;
   let bench: LocalBench;
 
