@@ -16,6 +16,7 @@ import type { LinkId } from '../../daemon/core/signal.js';
 import type { PgConnection } from './connection.js';
 import { classify, isServerError, reasonOf } from './pg-errors.js';
 import { keepConnected } from './reconnect.js';
+import { identityOf } from './side-identity.js';
 
 /** What a writer for one PostgreSQL database is made of. */
 export interface PostgresWriterOptions {
@@ -118,6 +119,14 @@ class Session implements WriterSession {
       daemonId,
     ]);
     if (row?.got === true) return null;
+    const others = identityOf(this.options.db)?.sharedWith ?? [];
+    if (others.length > 0) {
+      const entries = [this.options.db.name, ...others].join(' and ');
+      return (
+        `the entries ${entries} of \`databases\` lead to one and the same database, whose heartbeats are written for ` +
+        'one of them already; keep one entry and let the migrations share it'
+      );
+    }
     const [holder] = await this.#query<{ pid: number; addr: string | null }>(holderSql, [daemonId]);
     const who =
       holder === undefined
