@@ -487,7 +487,7 @@ export class Engine {
     const readings = new Map<string, Reading>();
     const lag = link.tracker.readings(now);
     if (lag.agreement.value === 0) link.disagreedAt = now;
-    if (o.kind === 'applied' || o.kind === 'applied-fault') link.drain.observe(o);
+    if (o.kind === 'applied' || o.kind === 'applied-fault' || o.kind === 'position-sampled') link.drain.observe(o);
     const drain = link.drain.readings(now, lag.lag_by_position);
     for (const [name, reading] of Object.entries({ ...lag, ...drain })) {
       readings.set(`${link.config.name}.${name}`, reading);
