@@ -7,8 +7,10 @@ import type { Us } from './clock.js';
 
 /** Rates are taken over stretches of at least this length, so that the grain of the samples does not show. */
 const STRETCH_US: Us = 200_000;
-/** For so long the highest rate is remembered: a burst is likely to come again. */
-const RATE_US: Us = 60_000_000;
+/** For so long heads are remembered, to tell what is usual. */
+const KEPT_US: Us = 60_000_000;
+/** For so long the highest rate counts: a burst goes on or comes again soon, or is over. */
+const RATE_US: Us = 10_000_000;
 /** What was written longer ago than this belongs to no transaction that has just been committed. */
 const OPEN_US: Us = 5_000_000;
 /** For three quarters of the time at least so much is written: the target keeps up with that or shows a backlog. */
@@ -31,7 +33,7 @@ interface Head {
 
 /** Learns from heads of one source, given as counts of bytes from a fixed point. */
 export class Capture {
-  /** Oldest first, a stretch or more apart, no older than `RATE_US` but for the first. */
+  /** Oldest first, a stretch or more apart, no older than `KEPT_US` but for the first. */
   private kept: Head[] = [];
   private latest: Head | null = null;
   /** Made of `kept` when it is asked for, because heads come more often than stretches end. */
@@ -46,7 +48,7 @@ export class Capture {
     if (last !== undefined && at - last.at < STRETCH_US) return;
     this.kept.push(this.latest);
     this.learnt = null;
-    while ((this.kept[1]?.at ?? Infinity) < at - RATE_US) this.kept.shift();
+    while ((this.kept[1]?.at ?? Infinity) < at - KEPT_US) this.kept.shift();
   }
 
   /** Forgets everything: the instants, or the positions, mean nothing any more. */
@@ -78,7 +80,7 @@ export class Capture {
     return bytes;
   }
 
-  /** The highest rate of the last minute, in bytes per second. */
+  /** The highest rate of the last ten seconds, in bytes per second. */
   get rate(): number {
     return this.learn().rate;
   }
@@ -98,7 +100,7 @@ export class Capture {
       if (end === undefined) break;
       const speed = { perSecond: ((end.bytes - start.bytes) / (end.at - start.at)) * 1e6, us: end.at - start.at };
       speeds.push(speed);
-      rate = Math.max(rate, speed.perSecond);
+      if (end.at >= (this.latest?.at ?? end.at) - RATE_US) rate = Math.max(rate, speed.perSecond);
       us += speed.us;
     }
     this.learnt = { rate, floor: us < FLOOR_US ? 0 : quantile(speeds, FLOOR_SHARE) };

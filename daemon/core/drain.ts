@@ -4,7 +4,7 @@
  * while it moves: what held apply up (a lock, a disabled subscription) took its time whatever the bytes. The upper
  * bound uses the slow end of the rates seen, so that it holds in at least 95 of 100 cases; it never lies below
  * `lag_by_position`, because a delay on the way is no matter of bytes. It counts what may have been written since the look
- * as well, at the highest rate of the last minute, and what may have been written lately by a transaction that was open:
+ * as well, at the highest rate of the last ten seconds, and what may have been written lately by a transaction that was open:
  * its bytes count as passed on before it is committed (see `Capture`). While nothing is being applied (a large transaction
  * shows its progress only at its end) it grows several times as fast as the time, until there is no end to predict.
  */
