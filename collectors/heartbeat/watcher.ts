@@ -2,12 +2,11 @@ import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.j
 import { US_PER_MS, type Us } from '../../daemon/core/clock.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
-import type { HeartbeatLedger, Sighting } from './ledger.js';
+import type { HeartbeatLedger, RunKey, Sighting } from './ledger.js';
 import { Waker } from './waker.js';
-import type { RunKey } from './writer.js';
 
 /** How a link's heartbeats are noticed on the target first; the poll stands behind each of them. */
-export type WatchMode = 'wal' | 'notify' | 'poll';
+export type WatchMode = 'wal' | 'binlog' | 'notify' | 'poll';
 
 /** In which mode a link is watched now, and why. */
 export interface WatchChoice {
@@ -142,12 +141,12 @@ export class HeartbeatWatcher implements Collector {
   }
 
   /**
-   * Takes an arrival that the target's WAL reader saw; links that are not watched by WAL ignore it. So it is while there
+   * Takes an arrival that the reader of the target's log saw; links that are not watched by it ignore it. So it is while there
    * is no session here, or the reader is in another database than it (a proxy or a name that leads to several servers):
    * then nothing says that what the reader saw is on the target.
    */
-  arrivedByWal(row: SeenRow): void {
-    if (this.#session !== null && this.#session.home === row.home) this.#fromStream(row, 'wal');
+  arrivedByLog(row: SeenRow): void {
+    if (this.#session !== null && this.#session.home === row.home) this.#fromStream(row, 'log');
   }
 
   /** Has the modes chosen anew, because what they depend on has changed. */
@@ -171,11 +170,11 @@ export class HeartbeatWatcher implements Collector {
    * A notification is delivered only once its transaction is visible to others. A record in the WAL is there a moment
    * earlier (the server first flushes a commit, then shows it), so it only has the table asked at once.
    */
-  #fromStream(row: SeenRow, by: 'wal' | 'notify'): void {
+  #fromStream(row: SeenRow, by: 'log' | 'notify'): void {
     const link = this.#links.get(row.link);
     const emit = this.#emit;
-    if (link === undefined || emit === null || link.choice.mode !== by) return;
-    if (by === 'wal') {
+    if (link === undefined || emit === null || streamOf(link.choice.mode) !== by) return;
+    if (by === 'log') {
       const { ledger } = this.options;
       if (!ledger.owns(row.run)) return;
       link.missed = 0;
@@ -280,10 +279,17 @@ export class HeartbeatWatcher implements Collector {
       const told = announced !== null && row !== null && row.seq >= announced.seq;
       // What the stream told of and the table does not show in all this time is not on this target.
       if (told || (announced !== null && at - announced.at > backstopUs)) link.announced = null;
-      const news = ledger.visible(link.id, row, askedAt, at, told ? 'wal' : 'poll', emit);
+      const by = told && link.choice.mode !== 'notify' ? link.choice.mode : 'poll';
+      const news = ledger.visible(link.id, row, askedAt, at, by, emit);
       if (told) link.missed = 0;
       else if (news && link.choice.mode !== 'poll') link.missed = Math.min(link.missed + 1, missesUntilPolled);
     }
     return true;
   }
+}
+
+/** By what kind of stream a mode hears of arrivals; null for none. */
+function streamOf(mode: WatchMode): 'log' | 'notify' | null {
+  if (mode === 'poll') return null;
+  return mode === 'notify' ? 'notify' : 'log';
 }

@@ -7,7 +7,7 @@ import {
   type WatchChoice,
   type WatcherSession,
 } from '../heartbeat/watcher.js';
-import type { RunKey } from '../heartbeat/writer.js';
+import type { RunKey } from '../heartbeat/ledger.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { PgConnection } from './connection.js';

@@ -1,13 +1,7 @@
 import type { Collector, CollectorContext, LinkPlan } from '../collector.js';
 import type { HeartbeatLedger } from '../heartbeat/ledger.js';
-import {
-  createHeartbeatWriter,
-  type ExistsOnTarget,
-  type HeartbeatWrite,
-  type RunKey,
-  type WriteOutcome,
-  type WriterSession,
-} from '../heartbeat/writer.js';
+import { createHeartbeatWriter, type ExistsOnTarget, type HeartbeatWrite, type WriteOutcome, type WriterSession } from '../heartbeat/writer.js';
+import type { RunKey } from '../heartbeat/ledger.js';
 import { US_PER_MS } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError } from '../../daemon/core/errors.js';

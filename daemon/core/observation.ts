@@ -30,6 +30,9 @@ export type Observation =
   | LocalWrites
   | DirectionTouched;
 
+/** Receives observations as they are made; it never throws and never waits. */
+export type Emit = (observation: Observation) => void;
+
 /** A heartbeat is about to be written; `seq` rises by one for each heartbeat of this daemon process and link, over all its runs. */
 export interface HeartbeatSent {
   kind: 'heartbeat-sent';
