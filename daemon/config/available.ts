@@ -20,27 +20,15 @@ const link = (...path: string[]): Path => ['migrations', '*', '(link)', ...path]
  */
 const UNAVAILABLE: readonly Unavailable[] = [
   {
-    path: ['databases', '*', 'engine'],
-    values: ['mysql'],
-    what: 'engine `mysql`',
-    hint: 'only `postgres` can be watched',
-  },
-  {
     path: ['databases', '*', 'password'],
     what: '`password: rds_iam`',
     hint: 'put a password into the URL, for example `${file:PATH}`, which is read again at each connection',
   },
   {
     path: link('via'),
-    values: ['mysql', 'dms', 'none'],
+    values: ['none'],
     what: 'this kind of link',
-    hint: 'only `postgres-logical` and `postgres-physical` can be watched',
-  },
-  {
-    path: link('heartbeat', 'watch'),
-    values: ['binlog'],
-    what: '`watch: binlog`',
-    hint: 'use `auto`, `wal`, `notify` or `poll`',
+    hint: 'use a link that carries changes'
   },
   {
     path: link('heartbeat', 'external'),
