@@ -6,7 +6,7 @@ const noClock = [
 ];
 
 export default tseslint.config(
-  { ignores: ['dist/', 'coverage/', 'node_modules/', 'test/artifacts/'] },
+  { ignores: ['dist/', 'coverage/', 'node_modules/', 'test/artifacts/', '.servers/'] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: {

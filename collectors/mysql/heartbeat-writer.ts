@@ -17,11 +17,14 @@ import { reasonOf } from '../session/faults.js';
 import { keepConnected } from '../session/keep-connected.js';
 import { connect, type MysqlConnection } from './connection.js';
 import { classify, isServerError } from './mysql-errors.js';
-import { upstreamsOf } from './replica-status.js';
+import { readChannels, type ReplicaChannel } from './replica-status.js';
 import { readPosition } from './source-position.js';
 
-/** Whether a link's own replication is known to run at present. */
-export type LinkRuns = (link: LinkId) => boolean;
+/**
+ * Whether all that these channels bring to a link's source comes from the link's own target, while the link is known to
+ * run: then what is written on the source is carried to where its own source is.
+ */
+export type CarriesBack = (link: LinkId, channels: readonly ReplicaChannel[]) => boolean;
 
 /** What a writer for one MySQL or MariaDB server is made of. */
 export interface MysqlWriterOptions {
@@ -31,7 +34,7 @@ export interface MysqlWriterOptions {
   readonly context: CollectorContext;
   readonly ledger: HeartbeatLedger;
   readonly existsOnTarget: ExistsOnTarget;
-  readonly runs: LinkRuns;
+  readonly carriesBack: CarriesBack;
 }
 
 /** Creates the collector `<db>/heartbeat`: it writes the heartbeats of all links that begin at this server. */
@@ -148,11 +151,12 @@ class Session implements WriterSession {
 
   /** Why a heartbeat would be an errant transaction here, which a later failover trips over; null when it would not. */
   async #errant(): Promise<string | null> {
-    const { db, links, runs } = this.options;
-    const upstreams = await upstreamsOf(this.connection, this.timeoutMs);
-    if (upstreams.length === 0 || links.some((link) => runs(link.id))) return null;
+    const { db, links, carriesBack } = this.options;
+    const channels = await readChannels(this.connection, this.timeoutMs);
+    if (channels.length === 0 || links.some((link) => carriesBack(link.id, channels))) return null;
+    const upstreams = channels.map(({ sourceHost, sourcePort }) => `${sourceHost}:${sourcePort}`).join(', ');
     return (
-      `${db.name} is a replica (of ${upstreams.join(', ')}): a heartbeat written there would be a transaction of its own ` +
+      `${db.name} is a replica (of ${upstreams}): a heartbeat written there would be a transaction of its own ` +
       'that its source lacks; it is written once the link that carries it back runs'
     );
   }

@@ -3,7 +3,7 @@ import type { Collector, CollectorContext, LinkPlan } from '../collector.js';
 import { HeartbeatHub } from '../heartbeat/hub.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { mysqlHeartbeatWatcher } from './heartbeat-watcher.js';
-import { mysqlHeartbeatWriter, type LinkRuns } from './heartbeat-writer.js';
+import { mysqlHeartbeatWriter, type CarriesBack } from './heartbeat-writer.js';
 
 /**
  * Creates writers and watchers for all links whose databases are among `databases`; links by `none` have no heartbeat.
@@ -13,7 +13,7 @@ export function mysqlHeartbeats(
   databases: readonly DatabaseConfig[],
   links: readonly LinkPlan[],
   context: CollectorContext,
-  runs: LinkRuns,
+  carriesBack: CarriesBack,
 ): Collector[] {
   const hub = context.heartbeats ?? new HeartbeatHub(context.clock, randomBytes(6).toString('hex'));
   const { ledger, existsOnTarget } = hub;
@@ -28,7 +28,7 @@ export function mysqlHeartbeats(
       hub.watches(targets, (rows) => watcher.existsHere(rows));
       made.push(watcher);
     }
-    if (from.length > 0) made.push(mysqlHeartbeatWriter({ db, links: from, context, ledger, existsOnTarget, runs }));
+    if (from.length > 0) made.push(mysqlHeartbeatWriter({ db, links: from, context, ledger, existsOnTarget, carriesBack }));
     return made;
   });
 }

@@ -45,12 +45,6 @@ export async function readChannels(connection: MysqlConnection, timeoutMs: numbe
   return rows.map(channelOf);
 }
 
-/** The servers that this one replicates from, `host:port`; none when it is no replica. */
-export async function upstreamsOf(connection: MysqlConnection, timeoutMs: number): Promise<string[]> {
-  const channels = await readChannels(connection, timeoutMs);
-  return channels.map(({ sourceHost, sourcePort }) => `${sourceHost}:${sourcePort}`);
-}
-
 const FILTERS = [
   'Replicate_Do_DB',
   'Replicate_Ignore_DB',

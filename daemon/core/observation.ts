@@ -115,6 +115,8 @@ export interface Applied {
   position: Position;
   /** The source's position, read in the same look; the distance between both is the backlog. */
   head?: Position;
+  /** Where positions have no distance of their own: bytes outstanding, and bytes applied since some fixed point. */
+  bytes?: { backlog: number; applied: number };
   askedAt: Us;
   at: Us;
 }

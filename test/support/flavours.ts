@@ -7,7 +7,8 @@ const without: readonly Flavour[] = (process.env['LOCKGATE_TEST_WITHOUT'] ?? '')
   .filter((text) => text !== '')
   .map((text) => {
     const flavour = flavours.find((each) => each === text);
-    if (flavour === undefined) throw new RangeError(`LOCKGATE_TEST_WITHOUT names no engine that can be left out: ${text}`);
+    if (flavour === undefined)
+      throw new RangeError(`LOCKGATE_TEST_WITHOUT names no engine that can be left out: ${text}`);
     return flavour;
   });
 

@@ -34,8 +34,8 @@ class MysqlTruth implements TruthTable {
     const target = new Link(this.#pair.target, this.#pair.database, 10_000);
     try {
       await source.query('create table if not exists lg_truth (id bigint primary key) engine = InnoDB');
-      const [newest] = await source.query('select coalesce(max(id), 0) as id from lg_truth');
-      const first = BigInt(String(newest?.['id'] ?? 0)) + 1n;
+      const [newest] = await source.query<{ id: string }>('select coalesce(max(id), 0) as id from lg_truth');
+      const first = BigInt(newest?.id ?? 0) + 1n;
       // Proves the way once, so that the first samples are not about its making.
       await source.query('insert into lg_truth values (?)', [String(first)]);
       await waitFor("the observer's first row on the target", 20_000, async () => {
@@ -88,10 +88,10 @@ class Link {
     this.#timeoutMs = timeoutMs;
   }
 
-  async query(sql: string, values: unknown[] = []): Promise<MysqlRow[]> {
+  async query<R extends object = MysqlRow>(sql: string, values: unknown[] = []): Promise<R[]> {
     try {
       this.#connection ??= await rootConnection(this.#server, this.#database, this.#timeoutMs);
-      return await this.#connection.query(sql, values);
+      return await this.#connection.query<R>(sql, values);
     } catch (error) {
       this.close();
       throw error;

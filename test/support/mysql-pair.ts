@@ -57,6 +57,9 @@ export interface MysqlPair extends MysqlTroubles {
   destroy(): Promise<void>;
 }
 
+/** A channel that does not exist is an error when it has a name (MariaDB's, MySQL's), and an empty answer without one. */
+const noSuchChannel = [1617, 3074];
+
 const replicator = { user: 'replicator', password: 'replicator' };
 
 /** Starts source and target with the shop's tables and replication through a proxy, and waits until the target has the first rows. */
@@ -142,9 +145,7 @@ async function buildPair(options: MysqlPairOptions, cleanups: (() => Promise<voi
 
   const replicaStatus = async (name = channel): Promise<MysqlRow | undefined> => {
     const answer = await onTarget(replicaWords(flavour, name).status).catch((error: unknown) => {
-      // A channel that does not exist is an error with a name and an empty answer without one.
-      if (['ER_REPLICA_CHANNEL_DOES_NOT_EXIST', 'ER_SLAVE_CHANNEL_DOES_NOT_EXIST', 'WARN_NO_MASTER_INFO'].includes(codeOf(error))) return [];
-      if (codeOf(error) === 'WARN_NO_CONNECTION_SLAVE_FOUND') return [];
+      if (noSuchChannel.includes((error as { errno?: number }).errno ?? 0)) return [];
       throw error;
     });
     return answer[0];
@@ -213,10 +214,6 @@ async function positionReached(pair: MysqlPair, channel: string): Promise<[sql: 
   const [row] = await onSource<{ File: string; Position: number }>(sourceStatus(flavour));
   const [file, position] = [row?.File ?? '', Number(row?.Position)];
   return [`select source_pos_wait('${file}', ${position}, 0.2, '${channel}') >= 0 as done`, `${file}:${position}`];
-}
-
-function codeOf(error: unknown): string {
-  return (error as { code?: string }).code ?? '';
 }
 
 /** Runs statements on a connection of their own, whose session settings end with it. */

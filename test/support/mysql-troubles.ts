@@ -1,6 +1,6 @@
 /** What tests do to the replication of a MySQL or MariaDB pair, and how each of it is healed. */
-import { chownSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { chownSync, copyFileSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Flavour } from '../../deploy/demo/mysql-install.js';
 import type { MysqlServer } from '../../deploy/demo/mysql-server.js';
@@ -22,7 +22,7 @@ export interface MysqlTroubles {
   attach(): Promise<void>;
   /** Stops and starts the replica so many times, each state lasting so many milliseconds. */
   flap(times: number, eachMs: number): Promise<void>;
-  /** Locks a table on the target so that apply waits for it; returns the function that releases it. */
+  /** Locks a table on the target against writing so that apply waits for it; returns the function that releases it. */
   lockTable(table?: string): Promise<() => Promise<void>>;
   /** Inserts so many orders in one transaction on the source, a million at most. */
   bulk(rows: number): Promise<void>;
@@ -107,7 +107,7 @@ export function mysqlTroubles(ground: Ground): MysqlTroubles {
     },
     async lockTable(table = 'orders') {
       const connection = await rootConnection(target, database);
-      await connection.query(`set session lock_wait_timeout = 5; lock tables ${table} write`);
+      await connection.query(`set session lock_wait_timeout = 5; lock tables ${table} read`);
       return async () => {
         // When the server was killed meanwhile, the lock went with it.
         await connection.query('unlock tables').catch(() => undefined);
@@ -128,7 +128,9 @@ export function mysqlTroubles(ground: Ground): MysqlTroubles {
     },
     async purgeBinlogs() {
       await onReplica(words.stop);
-      await onSource(`insert into orders (customer_id, note) values (1, 'purged before it was read'); flush binary logs`);
+      await onSource(
+        `insert into orders (customer_id, note) values (1, 'purged before it was read'); flush binary logs`,
+      );
       mkdirSync(kept);
       for (const file of binlogs(source)) copyFileSync(join(source.dataDir, file), join(kept, file));
       const [row] = await onSource(sourceStatus(flavour));
@@ -142,19 +144,19 @@ export function mysqlTroubles(ground: Ground): MysqlTroubles {
     },
     async restoreBinlogs() {
       await onReplica(words.stop);
-      await source.stop();
+      await source.kill(); // its threads that still serve the replica would hold an orderly end up for 10 s
       const { uid, gid } = statSync(source.dataDir);
-      const own = (name: string, write: (path: string) => void): void => {
+      const place = (name: string, write: (path: string) => void): void => {
         const path = join(source.dataDir, name);
         write(path);
         chownSync(path, uid, gid);
       };
       const present = binlogs(source);
       for (const file of readdirSync(kept)) {
-        if (!present.includes(file)) own(file, (path) => copyFileSync(join(kept, file), path));
+        if (!present.includes(file)) place(file, (path) => copyFileSync(join(kept, file), path));
       }
       const names = binlogs(source).map((file) => `./${file}\n`);
-      own('binlog.index', (path) => writeFileSync(path, names.join('')));
+      place('binlog.index', (path) => writeFileSync(path, names.join('')));
       rmSync(kept, { recursive: true });
       await source.start();
       await onReplica(words.start);
@@ -204,15 +206,9 @@ export function mysqlTroubles(ground: Ground): MysqlTroubles {
   };
 }
 
-/** The files of a server's binary log, oldest first, as its index names them or, past it, as they lie there. */
+/** The files of a server's binary log, oldest first. */
 function binlogs(server: MysqlServer): string[] {
   return readdirSync(server.dataDir)
     .filter((file) => /^binlog\.\d+$/.test(file))
-    .map((file) => basename(file))
     .sort();
-}
-
-/** The index of a server's binary log, for messages. */
-export function binlogIndex(server: MysqlServer): string {
-  return readFileSync(join(server.dataDir, 'binlog.index'), 'utf8');
 }
