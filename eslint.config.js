@@ -6,7 +6,7 @@ const noClock = [
 ];
 
 export default tseslint.config(
-  { ignores: ['dist/', 'coverage/', 'node_modules/', 'test/artifacts/', '.servers/'] },
+  { ignores: ['dist/', 'coverage/', 'node_modules/', '.servers/', 'test/artifacts/'] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: {

@@ -27,6 +27,16 @@ export interface Collector {
   down(reason: string): Observation[];
 }
 
+/** Which database each entry of `databases` leads to, as the sessions of all collectors of a daemon find out. */
+export interface Homes {
+  /** The entry leads to the database that `home` tells apart from every other one. */
+  enter(entry: string, home: string): void;
+  /** Where the entry leads is not known any more. */
+  leave(entry: string): void;
+  /** The other entries that lead to the same database as this one, sorted. */
+  sharedWith(entry: string): readonly string[];
+}
+
 /** What every collector is handed. */
 export interface CollectorContext {
   clock: Clock;
@@ -39,6 +49,8 @@ export interface CollectorContext {
   isPassive?: (database: string) => boolean | null;
   /** The newest `mark` of a `local-watch` of the database, also from before a restart; null when there is none. */
   localMark?: (database: string) => string | null;
+  /** Which entries of `databases` lead to which database; shared by all collectors of the daemon. */
+  homes?: Homes;
 }
 
 /** One statement that setup would run, with why it is needed. */
@@ -83,11 +95,19 @@ export interface EnginePort {
   collectors(databases: readonly DatabaseConfig[], links: readonly LinkPlan[], context: CollectorContext): Collector[];
   /** The least-privilege SQL for one database, without connecting: roles and grants, heartbeat table, publication, trigger. */
   grants(database: DatabaseConfig, links: readonly LinkPlan[]): SqlStep[];
-  /** Applies what `grants` says through `adminUrl`, idempotent; with `dryRun` only says what it would do. Yields each step as it is done. */
+  /**
+   * Applies what `grants` says through `adminUrl`, idempotent; with `dryRun` only says what it would do. Yields each step
+   * as it is done. The other databases are looked at with `otherAdmins` (by name) as long as they do not know the daemon.
+   */
   setup(
     database: DatabaseConfig,
     links: readonly LinkPlan[],
-    options: { adminUrl: string | null; dryRun: boolean; signal: AbortSignal },
+    options: {
+      adminUrl: string | null;
+      otherAdmins?: ReadonlyMap<string, string>;
+      dryRun: boolean;
+      signal: AbortSignal;
+    },
   ): AsyncIterable<{ step: SqlStep; outcome: 'done' | 'unchanged' | 'would-do' }>;
   /** Removes everything that setup made. */
   teardown(

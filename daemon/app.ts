@@ -16,6 +16,7 @@ import { messageOf, UsageError } from './core/errors.js';
 import type { Transition } from './core/gate.js';
 import { Engine } from './engine.js';
 import { EventStream } from './events.js';
+import { EntryHomes } from './homes.js';
 import { Keeper, keptMemories } from './keeper.js';
 import { createServer } from './http/server.js';
 import type { SignalJson } from './http/port.js';
@@ -108,7 +109,8 @@ async function* runSteps(
       let changed = false;
       waiting = [];
       for (const db of ordered) {
-        for await (const result of engine[what](db, links, { adminUrl: admin.get(db.name) ?? null, dryRun, signal })) {
+        const options = { adminUrl: admin.get(db.name) ?? null, otherAdmins: admin, dryRun, signal };
+        for await (const result of engine[what](db, links, options)) {
           if (result.outcome === 'would-do' && !dryRun) {
             waiting.push(result);
             continue;
@@ -237,6 +239,7 @@ class Daemon implements RunningDaemon {
         ...contextOf(this.options, this.config),
         isPassive: (database) => engine.isPassive(database),
         localMark: (database) => engine.localMark(database),
+        homes: new EntryHomes(),
       },
       (o) => engine.observe(o),
       (error) => this.crash(error),

@@ -15,18 +15,19 @@ import { LinkDrain } from './core/drain.js';
 import { resolveDirection, type Direction, type DirectionAnswer } from './core/direction.js';
 import { GateGroup, groupGates, type Transition, type Verdict } from './core/gate.js';
 import { lagFreshness, LagTracker, type LagObservation } from './core/lag.js';
-import type {
-  ChainBroken,
-  ChainFault,
-  ChainSeen,
-  DirectionRows,
-  DirectionTouched,
-  LinkReading,
-  LocalWatch,
-  LocalWrites,
-  MigrationReading,
-  Observation,
-  SideReading,
+import {
+  askedAtOf,
+  type ChainBroken,
+  type ChainFault,
+  type ChainSeen,
+  type DirectionRows,
+  type DirectionTouched,
+  type LinkReading,
+  type LocalWatch,
+  type LocalWrites,
+  type MigrationReading,
+  type Observation,
+  type SideReading,
 } from './core/observation.js';
 import type { StrayMemory } from './core/stray.js';
 import { passiveSide, Strays, type FirstStray, type StrayMemories } from './strays.js';
@@ -118,6 +119,8 @@ export class Engine {
   private aliases = new Map<string, Set<string>>();
   private lastLook: ClockLook;
   private evaluatedAt: Us;
+  /** When the clocks were last found to have jumped; what was asked before says nothing of now. */
+  private jumpedAt: Us = -Infinity;
 
   private readonly chains: Chains;
   private readonly strays: Strays;
@@ -161,6 +164,8 @@ export class Engine {
   /** Takes one observation. */
   observe(o: Observation): void {
     const now = this.now();
+    // Asked before the clocks jumped and answered after it: how old the answer is, nobody knows.
+    if ((askedAtOf(o) ?? Infinity) < this.jumpedAt) return;
     switch (o.kind) {
       case 'side-reading':
         this.observeSide(o, now);
@@ -400,13 +405,10 @@ export class Engine {
     for (const m of this.migrations.values()) {
       const sides = (['source', 'target'] as const).filter((side) => m.config[side] === o.database);
       for (const side of sides) {
-        // What was read before a change was seen says nothing about it.
-        if (o.at < m.answers[side].at) continue;
-        const answer: DirectionAnswer =
-          o.rows === null
-            ? { unknown: o.reason ?? 'the collector gave no reason' }
-            : { row: o.rows.find((r) => r.migration === m.config.name) ?? null };
-        m.answers[side] = { answer, at: o.at };
+        const askedAt = askedAtOf(o) ?? o.at;
+        // What was asked for before a change was seen says nothing about it.
+        if (askedAt < m.answers[side].at) continue;
+        m.answers[side] = { answer: directionAnswer(o, m.config.name), at: askedAt };
       }
       if (sides.length > 0) this.judgeDirection(m, now);
     }
@@ -431,7 +433,7 @@ export class Engine {
       const seen =
         o.kind === 'chain-broken'
           ? this.chains.broke(o.link, o.what, o.at, wall)
-          : this.chains.see(o.link, o.facts, o.at, o.freshUs, wall);
+          : this.chains.see(o.link, o.facts, o.askedAt ?? o.at, o.freshUs, wall);
       reading = seen.reading;
       for (const news of seen.news) this.output.broke?.(o.link, news);
     }
@@ -442,6 +444,8 @@ export class Engine {
     const wall = this.clock.wallNow() - (now - o.at) / US_PER_MS;
     for (const { m, side } of this.sidesOn(o.database)) {
       this.tellStrays(m, this.strays.observe(m.config.name, side, o, wall));
+      // Its instant is that of the question, and when that was nobody knows.
+      if (o.kind === 'local-watch' && o.at < this.jumpedAt) this.strays.doubt(now);
       this.showLocal(m, now);
     }
   }
@@ -590,6 +594,7 @@ export class Engine {
   }
 
   private jump(what: string, lostUs: Us, now: Us): void {
+    this.jumpedAt = now;
     for (const link of this.links.values()) {
       link.tracker.reset();
       link.drain.reset();
@@ -630,8 +635,16 @@ function newLink(id: LinkId, migration: string, config: LinkConfig): LinkState {
 
 function readingOf(o: LinkReading | SideReading | MigrationReading, freshUs: Us): Reading {
   if (o.value === null) return unknown(o.reason ?? 'the collector gave no reason', o.at);
-  const reading = known(o.value, o.at, freshUs, o.reason);
+  const reading = known(o.value, o.askedAt ?? o.at, freshUs, o.reason);
   return o.kind !== 'side-reading' && o.bound !== undefined ? { ...reading, bound: o.bound } : reading;
+}
+
+/** What one side says of the direction of a migration. */
+function directionAnswer(o: DirectionRows, migration: string): DirectionAnswer {
+  if (o.rows === null) return { unknown: o.reason ?? 'the collector gave no reason' };
+  const unusable = o.unusable?.find((u) => u.migration === migration);
+  if (unusable !== undefined) return { unknown: unusable.reason };
+  return { row: o.rows.find((r) => r.migration === migration) ?? null };
 }
 
 /** A reading seen through the direction is usable only as long as the direction itself is fresh. */

@@ -29,6 +29,10 @@ interface LinkState {
   issued: number;
   /** Newest seq seen on the target; null before the first. */
   seen: number | null;
+  /** Since when it is known to be there: an answer to a later question that shows less means that the target has lost it. */
+  seenAt: Us;
+  /** When the target was found to have lost heartbeats; what was asked before says nothing newer. */
+  lostAt: Us;
   /** The run whose heartbeat was seen last: the one whose row is known to be on the target. */
   carrier: string | null;
   runs: number;
@@ -47,8 +51,8 @@ const keptPerLink = 512;
 
 /**
  * What this process knows of its own heartbeats, per link: issued, acknowledged, failed, seen. Writers and watchers share
- * it, and all heartbeat observations go out through it, so that each is emitted once and `upTo` never goes back. A `seq`
- * rises by one per heartbeat of a link over all of its runs, so that the newest one seen supersedes all older ones.
+ * it, and all heartbeat observations go out through it, so that each is emitted once and `upTo` goes back only where the target
+ * itself has gone back. A `seq` rises by one per heartbeat of a link over all of its runs, so that the newest one seen supersedes all older ones.
  */
 export class HeartbeatLedger {
   readonly #links = new Map<LinkId, LinkState>();
@@ -121,7 +125,8 @@ export class HeartbeatLedger {
   /**
    * Records what the target shows: an answer to a question (`askedAt` set, `sighting` null when it shows nothing) or an
    * event of a stream (`askedAt` null). Every answer is emitted, because it also says what was not there; an event only
-   * when it is news. Returns whether it was news. Rows of other processes and heartbeats never issued are not seen. Nor is
+   * when it is news. Returns whether it was news. An answer asked for after the newest heartbeat was seen that shows less
+   * means that the target has lost it (a restore, a new copy): all above is unseen again. Rows of other processes and heartbeats never issued are not seen. Nor is
    * one that is shown by the very database it was written to: nothing has been replicated then, and lag would be small
    * for ever.
    */
@@ -141,24 +146,39 @@ export class HeartbeatLedger {
       emit({ kind: 'watch-fault', link, at, reason });
       return false;
     }
-    let news = false;
-    if (
-      sighting !== null &&
-      this.owns(sighting.run) &&
-      sighting.seq <= state.issued &&
-      sighting.seq > (state.seen ?? 0)
-    ) {
-      news = true;
-      state.seen = sighting.seq;
-      state.carrier = sighting.run;
-      if (state.oldestUnseen !== null && state.oldestUnseen.seq <= sighting.seq) {
-        state.oldestUnseen = this.#firstUnseen(state);
-      }
+    const seq = this.#own(state, sighting);
+    const { seen } = state;
+    // Once its row is gone from the source, the target lacks it rightly.
+    const had = seen !== null && state.carrier !== null;
+    const shows = sighting === null || seq !== null;
+    if (askedAt !== null && shows && had && askedAt >= state.seenAt && (seq ?? 0) < seen) {
+      state.seen = seq;
+      state.seenAt = at;
+      state.lostAt = at;
+      state.carrier = sighting?.run ?? null;
+      // Those that are no longer remembered one by one are not forgotten while the oldest of them is.
+      const first = this.#firstUnseen(state);
+      if (first !== null && first.seq < (state.oldestUnseen?.seq ?? Infinity)) state.oldestUnseen = first;
+      emit({ kind: 'heartbeat-visible', link, upTo: seq, lost: { shown: seen }, askedAt, at, by });
+      return false;
+    }
+    const news = seq !== null && seq > (seen ?? 0) && (askedAt ?? at) >= state.lostAt;
+    if (news) {
+      state.seen = seq;
+      state.seenAt = at;
+      state.carrier = sighting?.run ?? null;
+      if (state.oldestUnseen !== null && state.oldestUnseen.seq <= seq) state.oldestUnseen = this.#firstUnseen(state);
     }
     // An answer may be older than an event that came meanwhile. Saying less (nothing newer than what is seen was there)
-    // is still true, and `upTo` never goes back.
+    // is still true, so `upTo` does not go back with it.
     if (news || askedAt !== null) emit({ kind: 'heartbeat-visible', link, upTo: state.seen, askedAt, at, by });
     return news;
+  }
+
+  /** The seq of a sighting that is one of this process's heartbeats; else null. */
+  #own(state: LinkState, sighting: Sighting | null): number | null {
+    if (sighting === null || !this.owns(sighting.run) || sighting.seq > state.issued) return null;
+    return sighting.seq;
   }
 
   /** How many of the heartbeats between these two are known to have committed, as far as they are remembered. */
@@ -218,6 +238,8 @@ export class HeartbeatLedger {
       state = {
         issued: this.after,
         seen: null,
+        seenAt: -Infinity,
+        lostAt: -Infinity,
         carrier: null,
         runs: 0,
         recent: new Map(),

@@ -19,14 +19,21 @@ export interface SeenRow extends Sighting {
   readonly link: LinkId;
 }
 
+/** A link of which the table proves nothing at present, whatever it shows. */
+export interface Unproven {
+  readonly link: LinkId;
+  /** Why, for people. */
+  readonly unproven: string;
+}
+
 /** A session on the target database that can be asked for heartbeats; each engine has its own. */
 export interface WatcherSession {
   /** Tells the database that it is in from every other one; left out where that cannot be told. */
   readonly home?: string;
   /** Chooses the mode of each link by what is possible at present. */
   choose(links: readonly LinkPlan[]): Promise<ReadonlyMap<LinkId, WatchChoice>>;
-  /** The newest row of this process for each of these links that has one. */
-  newest(links: readonly LinkId[]): Promise<readonly SeenRow[]>;
+  /** The newest row of this process for each of these links that has one, or why that would prove nothing. */
+  newest(links: readonly LinkId[]): Promise<readonly (SeenRow | Unproven)[]>;
   /** Which of these rows exist. */
   exists(rows: readonly RunKey[]): Promise<readonly RunKey[]>;
   /** Whether an error means that the session itself is gone or unusable. */
@@ -61,15 +68,15 @@ interface WatchedLink {
   missed: number;
   /** When the poll last asked for it. */
   askedAt: Us;
-  /** What the WAL reader has seen and the table has not yet shown. */
-  announced: { seq: number; at: Us } | null;
+  /** What a stream has told of and the table has not yet shown. */
+  announced: { seq: number; at: Us; by: Exclude<WatchMode, 'poll'> } | null;
 }
 
 /** A heartbeat may take so long to arrive by a stream before the table is asked, and as long between questions. */
 const backstopUs = 250 * US_PER_MS;
 /** Between questions in poll mode while a heartbeat is young. */
 const eagerUs = 10 * US_PER_MS;
-/** Between questions for a row that the WAL reader has seen already. */
+/** Between questions for a row that a stream has told of already. */
 const againUs = US_PER_MS;
 /** While waiting longer, the resolution is this share of the wait. */
 const coarseness = 100;
@@ -167,24 +174,19 @@ export class HeartbeatWatcher implements Collector {
   }
 
   /**
-   * A notification is delivered only once its transaction is visible to others. A record in the WAL is there a moment
-   * earlier (the server first flushes a commit, then shows it), so it only has the table asked at once.
+   * What a stream tells of only has the table asked at once. A record in the WAL is there a moment before its row can be
+   * seen (the server first flushes a commit, then shows it), and no event says by which worker the row came.
    */
   #fromStream(row: SeenRow, by: 'log' | 'notify'): void {
     const link = this.#links.get(row.link);
-    const emit = this.#emit;
-    if (link === undefined || emit === null || streamOf(link.choice.mode) !== by) return;
-    if (by === 'log') {
-      const { ledger } = this.options;
-      if (!ledger.owns(row.run)) return;
-      link.missed = 0;
-      if (ledger.pending(row.link) === null) return;
-      link.announced = { seq: row.seq, at: this.#now() };
-      this.#waker.wake();
-      return;
-    }
+    const { ledger } = this.options;
+    const mode = link?.choice.mode ?? 'poll';
+    if (link === undefined || mode === 'poll' || streamOf(mode) !== by) return;
+    if (this.#emit === null || !ledger.owns(row.run)) return;
     link.missed = 0;
-    this.options.ledger.visible(row.link, row, null, this.#now(), by, emit);
+    if (ledger.pending(row.link) === null) return;
+    link.announced = { seq: row.seq, at: this.#now(), by: mode };
+    this.#waker.wake();
   }
 
   async #watch(session: WatcherSession, emit: Emit, healthy: () => void, signal: AbortSignal): Promise<void> {
@@ -260,7 +262,7 @@ export class HeartbeatWatcher implements Collector {
     const { ledger } = this.options;
     const askedAt = this.#now();
     for (const link of links) link.askedAt = askedAt;
-    let rows: readonly SeenRow[];
+    let rows: readonly (SeenRow | Unproven)[];
     try {
       rows = await session.newest(links.map((link) => link.id));
     } catch (error) {
@@ -275,12 +277,16 @@ export class HeartbeatWatcher implements Collector {
     const byLink = new Map(rows.map((row) => [row.link, row]));
     for (const link of links) {
       const row = byLink.get(link.id) ?? null;
+      if (row !== null && 'unproven' in row) {
+        link.announced = null;
+        emit({ kind: 'watch-fault', link: link.id, at, reason: row.unproven });
+        continue;
+      }
       const { announced } = link;
       const told = announced !== null && row !== null && row.seq >= announced.seq;
       // What the stream told of and the table does not show in all this time is not on this target.
       if (told || (announced !== null && at - announced.at > backstopUs)) link.announced = null;
-      const by = told && link.choice.mode !== 'notify' ? link.choice.mode : 'poll';
-      const news = ledger.visible(link.id, row, askedAt, at, by, emit);
+      const news = ledger.visible(link.id, row, askedAt, at, told ? announced.by : 'poll', emit);
       if (told) link.missed = 0;
       else if (news && link.choice.mode !== 'poll') link.missed = Math.min(link.missed + 1, missesUntilPolled);
     }
@@ -288,8 +294,7 @@ export class HeartbeatWatcher implements Collector {
   }
 }
 
-/** By what kind of stream a mode hears of arrivals; null for none. */
-function streamOf(mode: WatchMode): 'log' | 'notify' | null {
-  if (mode === 'poll') return null;
+/** By what kind of stream a mode hears of arrivals. */
+function streamOf(mode: Exclude<WatchMode, 'poll'>): 'log' | 'notify' {
   return mode === 'notify' ? 'notify' : 'log';
 }

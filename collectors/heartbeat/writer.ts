@@ -108,9 +108,10 @@ class HeartbeatWriter implements Collector {
 
   async run(emit: Emit, signal: AbortSignal): Promise<void> {
     const start = this.#now();
-    // Spread over their intervals, so that many links do not beat at the same instant for ever.
-    for (const link of this.#links)
-      link.nextAt = start + Math.round(Math.random() * Math.min(link.intervalUs, US_PER_S));
+    // At the same instant for all links of this database, so that one transaction serves them all, however many there are;
+    // at another one than those of other databases, so that a server with many does not have all its work at once.
+    const phase = Math.random();
+    for (const link of this.#links) link.nextAt = start + Math.round(phase * Math.min(link.intervalUs, US_PER_S));
     const down = (reason: string): void => {
       for (const observation of this.down(reason)) emit(observation);
     };

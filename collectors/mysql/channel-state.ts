@@ -98,7 +98,10 @@ export function judgeApplied(
     return { position: null, reason: `${nameOf(channel)} on ${target} has not said yet how far it has applied` };
   }
   if (!isFrom(channel, source)) {
-    return { position: null, reason: `${nameOf(channel)} on ${target} replicates from another server than ${source.name}` };
+    return {
+      position: null,
+      reason: `${nameOf(channel)} on ${target} replicates from another server than ${source.name}`,
+    };
   }
   const server = source.uuid ?? String(source.serverId);
   return {

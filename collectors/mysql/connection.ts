@@ -251,13 +251,12 @@ class Session implements MysqlConnection {
         ${mariadb ? `max_statement_time = ${seconds}` : `max_execution_time = ${String(this.#statementTimeoutMs)}`}`,
     );
     // A MariaDB server has no id of its own that a copy of it lacks, so what it is started with stands for one.
-    const home = mariadb
-      ? "CONCAT_WS('|', @@server_id, @@hostname, @@port, @@datadir, @@pid_file)"
-      : '@@server_uuid';
+    const home = mariadb ? "CONCAT_WS('|', @@server_id, @@hostname, @@port, @@datadir, @@pid_file)" : '@@server_uuid';
     const [row] = await this.query<Greeting>(`SELECT ${home} AS home, CONNECTION_ID() AS id`);
     this.#home = row?.home ?? '';
     this.#threadId = Number(row?.id);
-    if (this.#home === '') throw new SourceError('mysql_no_identity', `${placeOf(this.db)}: the server has no identity`);
+    if (this.#home === '')
+      throw new SourceError('mysql_no_identity', `${placeOf(this.db)}: the server has no identity`);
   }
 
   async query<R>(sql: string, values?: readonly unknown[], options?: { readonly timeoutMs?: number }): Promise<R[]> {

@@ -28,6 +28,7 @@ export async function readDirection(
   timeoutMs: number,
 ): Promise<DirectionRows> {
   const base = { kind: 'direction-rows', database: db.name } as const;
+  const askedAt = clock.monotonicNow();
   try {
     const rows = await connection.query<Row>(
       `SELECT migration, epoch, direction, changed_by, reason,
@@ -56,10 +57,10 @@ export async function readDirection(
       unusable.push({ migration: row.migration, reason });
       return [];
     });
-    return { ...base, rows: usable, unusable, reason: null, at: clock.monotonicNow() };
+    return { ...base, rows: usable, unusable, reason: null, askedAt, at: clock.monotonicNow() };
   } catch (error) {
     if (!(error instanceof LockgateError)) throw error;
-    if (noSuchTable.has(errnoOf(error))) return { ...base, rows: [], reason: null, at: clock.monotonicNow() };
+    if (noSuchTable.has(errnoOf(error))) return { ...base, rows: [], reason: null, askedAt, at: clock.monotonicNow() };
     return { ...base, rows: null, reason: reasonOf(error), at: clock.monotonicNow() };
   }
 }

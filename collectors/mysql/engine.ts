@@ -41,10 +41,13 @@ function collectors(
   const made: Collector[] = [
     ...databases.map((db) => new MysqlSideCollector(db, context)),
     ...mysqlHeartbeats(databases, links, context, carriesBack),
-    ...pairsOf(native).map(({ from, to, links: pair }) => new MysqlPositionsCollector(from, to, pair, context, {
-        needs,
-        onTarget: (identity) => void identities.set(to.name, identity),
-      })),
+    ...pairsOf(native).map(
+      ({ from, to, links: pair }) =>
+        new MysqlPositionsCollector(from, to, pair, context, {
+          needs,
+          onTarget: (identity) => void identities.set(to.name, identity),
+        }),
+    ),
   ];
   return made.map((c) =>
     tapped(c, (o) => {

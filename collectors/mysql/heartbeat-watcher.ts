@@ -118,6 +118,7 @@ class Session implements WatcherSession {
 function choose(wanted: LinkPlan['config']['heartbeat']['watch'], noBinlog: string | null): WatchChoice {
   if (wanted === 'poll') return { mode: 'poll', why: 'configured' };
   if (wanted === 'wal' || wanted === 'notify') return { mode: 'poll', why: `a MySQL server has no \`${wanted}\`` };
-  if (noBinlog === null) return { mode: 'binlog', why: wanted === 'binlog' ? 'configured' : 'the binlog reader streams' };
+  if (noBinlog === null)
+    return { mode: 'binlog', why: wanted === 'binlog' ? 'configured' : 'the binlog reader streams' };
   return { mode: 'poll', why: noBinlog };
 }

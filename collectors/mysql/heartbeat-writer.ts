@@ -57,11 +57,7 @@ export function mysqlHeartbeatWriter(options: MysqlWriterOptions): Collector {
           context,
           collector: name,
           open: (aborted) =>
-            connect(
-              db,
-              { applicationName: `lockgate/${context.daemonId}/heartbeat`, statementTimeoutMs },
-              aborted,
-            ),
+            connect(db, { applicationName: `lockgate/${context.daemonId}/heartbeat`, statementTimeoutMs }, aborted),
           use: (connection, healthy) => use(new Session(connection, options, statementTimeoutMs + 1_000), healthy),
           down,
         },
@@ -97,14 +93,20 @@ class Session implements WriterSession {
       [lock, lock],
     );
     if (Number(row?.got) === 1) return null;
-    const who = row?.holder === null || row === undefined ? 'another process' : `another process (connection ${row.holder} on the server)`;
+    const who =
+      row?.holder === null || row === undefined
+        ? 'another process'
+        : `another process (connection ${row.holder} on the server)`;
     return `${who} writes heartbeats as daemon ${daemonId} already; stop it, or give one of them another daemon.id`;
   }
 
   async look(): Promise<{ refusal: string | null; position: Position | null; head: Position | null }> {
     const [row] = await this.#query<{ read_only: string | number }>('SELECT @@GLOBAL.read_only AS read_only');
     const position = await readPosition(this.connection, this.timeoutMs);
-    const refusal = Number(row?.read_only) === 0 ? await this.#errant() : `${this.options.db.name} is read-only: no heartbeat is written there`;
+    const refusal =
+      Number(row?.read_only) === 0
+        ? await this.#errant()
+        : `${this.options.db.name} is read-only: no heartbeat is written there`;
     return { refusal, position, head: position };
   }
 

@@ -28,7 +28,8 @@ export function mysqlHeartbeats(
       hub.watches(targets, (rows) => watcher.existsHere(rows));
       made.push(watcher);
     }
-    if (from.length > 0) made.push(mysqlHeartbeatWriter({ db, links: from, context, ledger, existsOnTarget, carriesBack }));
+    if (from.length > 0)
+      made.push(mysqlHeartbeatWriter({ db, links: from, context, ledger, existsOnTarget, carriesBack }));
     return made;
   });
 }

@@ -53,10 +53,7 @@ const byNumber: Readonly<Record<number, Rule>> = {
 
 const byCode: Readonly<Record<string, Rule>> = {
   PROTOCOL_CONNECTION_LOST: connectionLost,
-  HANDSHAKE_NO_SSL_SUPPORT: source(
-    'tls_refused',
-    'turn TLS on at the server, or set `tls.mode` to prefer or disable',
-  ),
+  HANDSHAKE_NO_SSL_SUPPORT: source('tls_refused', 'turn TLS on at the server, or set `tls.mode` to prefer or disable'),
   AUTH_SWITCH_PLUGIN_ERROR: source(
     'mysql_auth_plugin',
     'the account authenticates by a plugin that lockgate lacks: use caching_sha2_password, mysql_native_password or ed25519',

@@ -41,7 +41,11 @@ export async function readSource(connection: MysqlConnection, timeoutMs: number)
   const logs =
     head === null
       ? []
-      : await connection.query<{ Log_name: string; File_size: string | number }>('SHOW BINARY LOGS', undefined, options);
+      : await connection.query<{ Log_name: string; File_size: string | number }>(
+          'SHOW BINARY LOGS',
+          undefined,
+          options,
+        );
   return {
     identity,
     position,
@@ -63,7 +67,11 @@ export async function readTarget(connection: MysqlConnection, timeoutMs: number)
     undefined,
     { timeoutMs },
   );
-  return { identity: await readIdentity(connection, timeoutMs), channels, executed: row === undefined || row.mode === 'OFF' ? null : parseGtids(connection, row.gtids) };
+  return {
+    identity: await readIdentity(connection, timeoutMs),
+    channels,
+    executed: row === undefined || row.mode === 'OFF' ? null : parseGtids(connection, row.gtids),
+  };
 }
 
 async function readIdentity(connection: MysqlConnection, timeoutMs: number): Promise<ServerIdentity> {

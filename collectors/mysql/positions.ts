@@ -165,12 +165,18 @@ export class MysqlPositionsCollector implements Collector {
       const { position } = applied;
       emit({ kind: 'applied', link: id, flow, position, ...(bytes === null ? {} : { bytes }), askedAt, at });
     }
-    this.#readings(emit, full, id, at, {
-      running: this.#running(config.flows, channels, identity),
-      errors: this.#errorsOf(id, config.flows, channels, identity, at),
-      backlog_bytes: this.#backlog(config.flows, channels, identity, source, executed),
-      backlog_transactions: transactionsBetween(executed, source.gtids),
-    });
+    this.#readings(
+      emit,
+      full,
+      id,
+      { askedAt, at },
+      {
+        running: this.#running(config.flows, channels, identity),
+        errors: this.#errorsOf(id, config.flows, channels, identity, at),
+        backlog_bytes: this.#backlog(config.flows, channels, identity, source, executed),
+        backlog_transactions: transactionsBetween(executed, source.gtids),
+      },
+    );
     return told;
   }
 
@@ -248,14 +254,20 @@ export class MysqlPositionsCollector implements Collector {
     return applied === null ? null : { backlog: Math.max(0, head - applied), applied };
   }
 
-  #readings(emit: Emit, full: boolean, link: LinkPlan['id'], at: Us, values: Record<Signal, Value>): void {
+  #readings(
+    emit: Emit,
+    full: boolean,
+    link: LinkPlan['id'],
+    taken: Pick<Sight, 'askedAt' | 'at'>,
+    values: Record<Signal, Value>,
+  ): void {
     for (const signal of signals) {
       const { value, reason, bound } = values[signal];
       const state = `${String(value)} ${bound ?? ''}`;
       const news = (signal === 'running' || signal === 'errors') && this.#reported.get(`${link} ${signal}`) !== state;
       if (!full && !news) continue;
       this.#reported.set(`${link} ${signal}`, state);
-      emit({ kind: 'link-reading', link, signal, value, reason, ...(bound === undefined ? {} : { bound }), at });
+      emit({ kind: 'link-reading', link, signal, value, reason, ...(bound === undefined ? {} : { bound }), ...taken });
     }
   }
 }
@@ -267,6 +279,7 @@ function executedPlace({ executedFile, executedOffset }: ReplicaChannel): Binlog
 function transactionsBetween(executed: GtidSet | null, head: GtidSet | null): Value {
   if (executed === null || head === null) return { value: null, reason: 'transactions have no GTIDs' };
   const value = countMissing(executed, head);
-  const reason = head.flavour === 'mariadb' ? 'by the numbers of the GTIDs, some of which may never have been used' : null;
+  const reason =
+    head.flavour === 'mariadb' ? 'by the numbers of the GTIDs, some of which may never have been used' : null;
   return value === null ? { value, reason: 'the GTIDs of the two sides are of different kinds' } : { value, reason };
 }

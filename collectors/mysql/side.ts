@@ -55,11 +55,7 @@ export class MysqlSideCollector implements Collector {
   ) {
     this.name = `${db.name}/side`;
     const applicationName = `lockgate/${context.daemonId}/side`;
-    this.#session = new LazySession(
-      (signal) => openSide(db, applicationName, signal),
-      context.clock,
-      attempts,
-    );
+    this.#session = new LazySession((signal) => openSide(db, applicationName, signal), context.clock, attempts);
   }
 
   run(emit: Emit, signal: AbortSignal): Promise<void> {
@@ -104,11 +100,11 @@ export class MysqlSideCollector implements Collector {
     if (signal.aborted) return;
     if (this.#failing !== null) this.context.log.info({ collector: this.name }, 'the database answers again');
     this.#failing = null;
-    emit(this.#reading('reachable', 1, null, at));
+    emit(this.#reading('reachable', 1, null, at, before));
     const obstacle = obstacleOf(row);
-    emit(this.#reading('writable', obstacle === null ? 1 : 0, obstacle, at));
+    emit(this.#reading('writable', obstacle === null ? 1 : 0, obstacle, at, before));
     const skew = skewOf(Math.round(Number(row.clock) * US_PER_S), { wallBefore, wallAfter, roundTripUs: at - before });
-    emit(this.#reading('clock_skew', skew.value, skew.reason, at));
+    emit(this.#reading('clock_skew', skew.value, skew.reason, at, before));
     const activity = await this.#activity(connection);
     if (!signal.aborted) for (const observation of activity) emit(observation);
     const direction = await readDirection(connection, this.db, clock, queryTimeoutMs);
@@ -120,20 +116,21 @@ export class MysqlSideCollector implements Collector {
     const user = `'${this.db.address.user}'@'…'`;
     const unknown = (reason: string): Observation[] =>
       (['longest_transaction', 'connections'] as const).map((s) => this.#reading(s, null, reason, this.#now()));
+    const askedAt = this.#now();
     try {
       const [row] = await connection.query<ActivityRow>(activitySql, undefined, { timeoutMs: queryTimeoutMs });
       if (!(await mayProcess(connection))) {
         return unknown(`other sessions on ${this.db.name} are hidden; GRANT PROCESS ON *.* TO ${user}`);
       }
       const at = this.#now();
-      const connections = this.#reading('connections', Number(row?.connections ?? 0), null, at);
+      const connections = this.#reading('connections', Number(row?.connections ?? 0), null, at, askedAt);
       const openUs = Number(row?.oldest_us ?? 0);
       const prepared = await this.#oldestPrepared(connection);
       if (typeof prepared === 'string') return [connections, this.#reading('longest_transaction', null, prepared, at)];
       const oldest = Math.max(0, openUs, prepared) / US_PER_S;
       const remark =
         prepared > openUs ? 'a prepared transaction (XA RECOVER); counted from when it was first seen' : null;
-      return [connections, this.#reading('longest_transaction', oldest, remark, at)];
+      return [connections, this.#reading('longest_transaction', oldest, remark, at, askedAt)];
     } catch (error) {
       if (noPrivilege.has(errnoOf(error))) return unknown(reasonOf(error));
       throw error;
@@ -169,8 +166,8 @@ export class MysqlSideCollector implements Collector {
     for (const observation of this.down(reason).slice(1)) emit(observation);
   }
 
-  #reading(signal: SideSignal, value: number | null, reason: string | null, at: Us): Observation {
-    return { kind: 'side-reading', database: this.db.name, signal, value, reason, at };
+  #reading(signal: SideSignal, value: number | null, reason: string | null, at: Us, askedAt = at): Observation {
+    return { kind: 'side-reading', database: this.db.name, signal, value, reason, askedAt, at };
   }
 }
 

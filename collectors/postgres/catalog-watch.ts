@@ -37,10 +37,22 @@ export const catalogTimeoutMs = 6_000;
 /** Catalogs are read for at most this share of the time. */
 const share = 0.01;
 const longestMs = 300_000;
+/** After a failure the next question begins after at most so many times what the last one took. */
+const mostTimes = 10;
 
 /** The pause from the start of one look to the next, by how long the servers worked for one. */
 export function catalogPauseMs(intervalMs: number, busyMs: number): number {
   return Math.min(longestMs, Math.max(intervalMs, busyMs / share));
+}
+
+/**
+ * From the start of a question that failed after `spentMs` to the next, in ms. One that a server answered with an error, its time limit for
+ * instance, has cost that server as much, and is not asked again for ten times as long. One without any answer may have met
+ * a network that hung for a moment: it is asked again soon, and more rarely the more of them (`unanswered`) came in a row.
+ */
+export function catalogRetryMs(intervalMs: number, spentMs: number, unanswered: number): number {
+  const times = unanswered === 0 ? mostTimes : Math.min(mostTimes, 2 ** unanswered);
+  return Math.max(intervalMs, times * spentMs);
 }
 
 /** Asks one question about two catalogs, more rarely the more work it is. */
@@ -48,6 +60,8 @@ export class CatalogWatch implements Collector {
   readonly name: string;
   readonly #sessions: readonly [LazySession, LazySession];
   #failing: string | null = null;
+  /** Questions in a row that got no answer. */
+  #unanswered = 0;
 
   constructor(
     private readonly question: CatalogQuestion,
@@ -88,11 +102,11 @@ export class CatalogWatch implements Collector {
     return this.question.unknown(reason, this.context.clock.monotonicNow());
   }
 
-  /** Looks once and returns the time from now to the next look. */
+  /** Looks once and returns the time from its start to the next look. */
   async #look(emit: Emit, signal: AbortSignal): Promise<number> {
     const { clock, log } = this.context;
     const { intervalMs } = this.question;
-    let askedAt = clock.monotonicNow();
+    let askedAt: Us | null = null;
     try {
       const [first, second] = await both(this.#sessions[0].get(signal), this.#sessions[1].get(signal));
       askedAt = clock.monotonicNow();
@@ -100,6 +114,7 @@ export class CatalogWatch implements Collector {
       if (signal.aborted) return 0;
       if (this.#failing !== null) log.info({ collector: this.name }, 'the catalogs can be read again');
       this.#failing = null;
+      this.#unanswered = 0;
       const pauseMs = catalogPauseMs(intervalMs, busyMs);
       // What was seen is as old as the question.
       for (const o of observations(askedAt, Math.round(3 * pauseMs * US_PER_MS))) emit(o);
@@ -112,8 +127,10 @@ export class CatalogWatch implements Collector {
       if (this.#failing !== reason) log.warn({ collector: this.name }, `catalogs: ${reason}`);
       this.#failing = reason;
       for (const o of this.down(reason)) emit(o);
-      // A query that ran into its time-out must not be tried again at once.
-      return Math.max(intervalMs, (10 * (clock.monotonicNow() - askedAt)) / US_PER_MS);
+      // Without sessions nothing was asked, and they have pauses of their own.
+      if (askedAt === null) return intervalMs;
+      this.#unanswered = error.code === 'query_timeout' ? this.#unanswered + 1 : 0;
+      return catalogRetryMs(intervalMs, (clock.monotonicNow() - askedAt) / US_PER_MS, this.#unanswered);
     }
   }
 }

@@ -13,6 +13,7 @@ import type {
   Counter,
   DrivenPosition,
   Flaw,
+  Guarded,
   Identity,
   RisingPosition,
 } from '../../daemon/core/continuity.js';
@@ -45,16 +46,19 @@ export interface ChainSubscription {
   rowVersion: string | null;
   /** The transaction that `ALTER SUBSCRIPTION … SKIP` told to skip; null when none is set. */
   skip: string | null;
-  /** The apply worker itself made the last change of the row although it is enabled and without two-phase commit: it has skipped. */
-  skipped: boolean;
+  /**
+   * The apply worker itself made the last change of the row although it is enabled and without two-phase commit: it has
+   * skipped. Null when the target does not remember who made that change, or when it can mean something else.
+   */
+  skipped: boolean | null;
   /** Durable progress of its origin; null before the first or when it may not be read. */
   applied: bigint | null;
   /** Its origin in memory; null while it has none. */
   origin: { remote: bigint; local: string } | null;
   /** New apply errors since the server counts; null before version 15. */
   errors: number | null;
-  /** Application tables that were taken up without copying their rows. */
-  uncopied: readonly string[];
+  /** Application tables that were taken up without copying their rows, with what changes when they are taken up anew. */
+  uncopied: readonly { table: string; version: string }[];
 }
 
 /** A replication slot as the source shows it. */
@@ -93,6 +97,16 @@ export interface FlowTrace {
   /** Since which look nothing can have moved the flow: disabled, no worker, slot unused. Null while something can. */
   idleSince: number | null;
   look: number;
+  /** The version of the subscription's row; null when it may not be read. */
+  rowVersion: string | null;
+}
+
+/** What the collector knows of its own looks. */
+export interface Looks {
+  /** Changes when looks were so far apart that something may have been done to a flow in between and be over. */
+  watch: string;
+  /** Flows whose apply fails again and again at the same position. */
+  stuck: ReadonlySet<string>;
 }
 
 /** Names that clauses and remedies are made of. */
@@ -109,7 +123,7 @@ export interface ChainNames {
 /** Facts of a link, or why there are none. */
 export type ChainVerdict = { facts: ChainFacts; fault: null } | { facts: null; fault: string };
 
-const NO_TRACE: FlowTrace = { hadSlot: false, missing: 0, idleSince: null, look: 0 };
+const NO_TRACE: FlowTrace = { hadSlot: false, missing: 0, idleSince: null, look: 0, rowVersion: null };
 
 /** Collects the facts of one look, part by part. */
 class FactsBuilder {
@@ -117,6 +131,7 @@ class FactsBuilder {
   readonly positions: RisingPosition[] = [];
   readonly driven: DrivenPosition[] = [];
   readonly counters: Counter[] = [];
+  readonly guarded: Guarded[] = [];
   readonly flaws: Flaw[] = [];
   readonly broken: string[] = [];
 }
@@ -128,6 +143,7 @@ export function judgeLogicalChain(
   target: TargetSight,
   source: SourceSight,
   traces: ReadonlyMap<string, FlowTrace>,
+  looks: Looks,
 ): { verdict: ChainVerdict; traces: Map<string, FlowTrace> } {
   const facts = new FactsBuilder();
   const next = new Map(traces);
@@ -144,7 +160,9 @@ export function judgeLogicalChain(
       const reason = `several databases of ${names.to} have a subscription ${flow}: ${grant}`;
       return { verdict: { facts: null, fault: reason }, traces: next };
     }
-    next.set(flow, addFlow(facts, names, flow, { target, source }, subscription, traces.get(flow) ?? NO_TRACE));
+    const before = traces.get(flow) ?? NO_TRACE;
+    addHandling(facts, names, flow, subscription, before, looks, target.version);
+    next.set(flow, addFlow(facts, names, flow, { target, source }, subscription, before));
   }
   return { verdict: { facts, fault: null }, traces: next };
 }
@@ -194,6 +212,7 @@ function addFlow(
 ): FlowTrace {
   const { from, to } = names;
   const look = before.look + 1;
+  const { rowVersion } = subscription;
   const key = `flow.${flow}`;
   const id = subscription.id ?? '';
   facts.identities.push(
@@ -220,16 +239,16 @@ function addFlow(
       );
     }
   }
-  if (subscription.slot === null) return { hadSlot: before.hadSlot, missing: 0, idleSince, look };
+  if (subscription.slot === null) return { hadSlot: before.hadSlot, missing: 0, idleSince, look, rowVersion };
   const wasThere = before.hadSlot || (subscription.origin?.remote ?? 0n) > 0n;
   if (slot === null) {
     const missing = before.missing + 1;
     // Once may be the subscription being dropped, slot first; and a subscription may be made before its slot.
     if (missing > 1 && wasThere) facts.broken.push(`slot ${subscription.slot} of ${flow} is missing on ${from}`);
-    return { hadSlot: before.hadSlot, missing, idleSince, look };
+    return { hadSlot: before.hadSlot, missing, idleSince, look, rowVersion };
   }
   addSlot(facts, names, flow, id, subscription.slot, slot, source.server, asleep);
-  return { hadSlot: true, missing: 0, idleSince, look };
+  return { hadSlot: true, missing: 0, idleSince, look, rowVersion };
 }
 
 function addSubscription(facts: FactsBuilder, names: ChainNames, flow: string, s: ChainSubscription): void {
@@ -247,7 +266,7 @@ function addSubscription(facts: FactsBuilder, names: ChainNames, flow: string, s
   facts.flaws.push({
     key: `${key}.uncopied`,
     what: `${flow} on ${names.to} has taken up, without copying their rows,`,
-    members: s.uncopied,
+    members: s.uncopied.map(({ table, version }) => ({ id: `${id} ${table} ${version}`, name: table })),
   });
   if (s.skip !== null) {
     facts.broken.push(`ALTER SUBSCRIPTION ${flow} SKIP was set on ${names.to}, to skip the transaction at ${s.skip}`);
@@ -255,8 +274,39 @@ function addSubscription(facts: FactsBuilder, names: ChainNames, flow: string, s
   facts.flaws.push({
     key: `${key}.skipped`,
     what: `${flow} on ${names.to} has skipped a transaction (ALTER SUBSCRIPTION … SKIP), by its row`,
-    members: s.skipped && s.rowVersion !== null ? [`${id}/${s.rowVersion}`] : [],
+    members:
+      s.skipped === true && s.rowVersion !== null
+        ? [{ id: `${id}/${s.rowVersion}`, name: `${id}/${s.rowVersion}` }]
+        : [],
   });
+}
+
+/**
+ * Where nothing is left of what was done to a flow, what counts is that someone handled it: while nobody looked it may
+ * have been disabled, moved and enabled again, and while its apply was failing it may have been told to skip.
+ */
+function addHandling(
+  facts: FactsBuilder,
+  { to }: ChainNames,
+  flow: string,
+  { id, rowVersion, enabled, skipped }: ChainSubscription,
+  before: FlowTrace,
+  { watch, stuck }: Looks,
+  version: number,
+): void {
+  if (rowVersion === null) return;
+  facts.guarded.push({
+    key: `flow.${flow}.row`,
+    unwatched: `the subscription ${flow} on ${to} was altered while lockgate was not looking: it may have been moved, or told to skip changes`,
+    value: rowVersion,
+    watch,
+    life: id ?? '',
+  });
+  const altered = before.rowVersion !== null && before.rowVersion !== rowVersion;
+  if (version < 150000 || !altered || !enabled || skipped !== null || !stuck.has(flow)) return;
+  facts.broken.push(
+    `the subscription ${flow} on ${to} was altered while its apply was failing: it may have been told to skip a transaction (only with track_commit_timestamp = on does ${to} tell)`,
+  );
 }
 
 function addSlot(

@@ -109,7 +109,7 @@ function targetSql(version: number, view: ChainTargetView): string {
     version >= 150000 && view.rowReadable
       ? `CASE WHEN s.subenabled AND s.subtwophasestate = 'd' AND pg_catalog.current_setting('track_commit_timestamp') = 'on'
               THEN (SELECT c.roident <> 0 FROM pg_catalog.pg_xact_commit_timestamp_origin(s.xmin) c) END`
-      : 'false';
+      : 'NULL::boolean';
   return `
   SELECT v.*, s.subname AS name, i.id::pg_catalog.text AS id, s.subenabled AS enabled, s.subslotname AS slot, w.pid AS worker,
          ${view.rowReadable ? 's.xmin::pg_catalog.text' : 'NULL'} AS row_version,
@@ -118,7 +118,7 @@ function targetSql(version: number, view: ChainTargetView): string {
          (CASE WHEN o.roname IS NOT NULL AND NOT v.recovery THEN ${durable} END)::pg_catalog.text AS applied,
          t.remote::pg_catalog.text AS remote, t.local::pg_catalog.text AS local,
          ${version >= 150000 ? '(e.apply_error_count + e.sync_error_count)::pg_catalog.text' : 'NULL'} AS errors,
-         ARRAY(SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+         ARRAY(SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) || ' ' || r.xmin::pg_catalog.text
                  FROM pg_catalog.pg_subscription_rel r
                  JOIN pg_catalog.pg_class c ON c.oid = r.srrelid
                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -176,11 +176,11 @@ export async function readChainTarget(
       worker: row.worker,
       rowVersion: row.row_version,
       skip: row.skip,
-      skipped: row.skipped === true,
+      skipped: row.skipped,
       applied: lsn(row.applied),
       origin: row.remote === null ? null : { remote: parseLsn(row.remote), local: row.local ?? '' },
       errors: row.errors === null ? null : Number(row.errors),
-      uncopied: row.uncopied,
+      uncopied: row.uncopied.map(uncopiedOf),
     });
   }
   return {
@@ -244,6 +244,12 @@ export async function readChainSource(
     });
   }
   return { server: serverOf(head), slots: found };
+}
+
+/** A table's quoted name, a space, and the version of its row. */
+function uncopiedOf(text: string): { table: string; version: string } {
+  const end = text.lastIndexOf(' ');
+  return { table: text.slice(0, end), version: text.slice(end + 1) };
 }
 
 function lsn(text: string | null): bigint | null {

@@ -14,8 +14,8 @@ import {
   type ChainVerdict,
   type FlowTrace,
   type ServerFacts,
-  type TargetSight,
 } from './chain-state.js';
+import { FlowTroubles } from './chain-trouble.js';
 import { chainTargetView, readChainSource, readChainTarget, readServer, type ChainTargetView } from './chain-views.js';
 import { connect, quoteIdent } from './connection.js';
 import { LazySession } from './lazy-session.js';
@@ -26,8 +26,6 @@ import { reasonOf } from './pg-errors.js';
 const defaultIntervalMs = 1_000;
 /** While something is being done to a flow, for what is done then (a SKIP, an origin moved) is soon gone again. */
 const eagerMs = 200;
-/** A flow counts as in trouble for so long after its last apply error. */
-const troubledUs: Us = 60_000_000;
 const freshUs: Us = 3_000_000;
 const queryTimeoutMs = 1_500;
 /** Below the client's own limit, so that a server that is merely slow keeps its session. */
@@ -35,6 +33,11 @@ const statementTimeoutMs = 1_200;
 const connectTimeoutMs = 3_000;
 /** Privileges may be granted while a session lasts, and need not be asked for at every look. */
 const viewFreshUs: Us = 10_000_000;
+/**
+ * Looks further apart than this did not watch what happened in between. A server that starts again, and the pause before
+ * the next attempt to reach it, are shorter: someone who alters a subscription right after that has not hidden anything.
+ */
+const unwatchedUs: Us = 10_000_000;
 /** Looks from one second connection to the next. */
 const looksPerProbe = 30;
 
@@ -58,8 +61,10 @@ export class ChainCollector implements Collector {
   #slots: readonly string[] = [];
   #view: { view: ChainTargetView; at: Us } | null = null;
   #traces = new Map<string, FlowTrace>();
-  readonly #errors = new Map<string, { count: number; at: Us }>();
+  readonly #troubles = new FlowTroubles();
   #eager = false;
+  #lookedAt: Us = -Infinity;
+  #watches = 0;
   #probedAt: Us = -Infinity;
   #failing: string | null = null;
 
@@ -122,6 +127,7 @@ export class ChainCollector implements Collector {
 
   async #look(emit: Emit, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.context;
+    const askedAt = clock.monotonicNow();
     let sight: Sight;
     try {
       sight = this.#flows.length > 0 ? await this.#seeLogical(signal) : await this.#seePhysical(signal);
@@ -148,7 +154,7 @@ export class ChainCollector implements Collector {
       if (facts === null) emit({ kind: 'chain-fault', link: link.id, reason: fault, at });
       else {
         const fresh = Math.max(freshUs, link.config.freshnessUs);
-        emit({ kind: 'chain-seen', link: link.id, facts, at, freshUs: fresh });
+        emit({ kind: 'chain-seen', link: link.id, facts, askedAt, at, freshUs: fresh });
       }
     }
   }
@@ -160,12 +166,16 @@ export class ChainCollector implements Collector {
     const named = [...target.subscriptions.values()].flatMap(({ slot }) => (slot === null ? [] : [slot]));
     this.#slots = [...new Set(named)].sort();
     const source = await readChainSource(connection, this.#slots, queryTimeoutMs);
-    this.#hurry(target);
+    const { eager, stuck } = this.#troubles.observe(target, this.context.clock.monotonicNow());
+    this.#eager = eager;
+    const looks = { watch: this.#watch(), stuck };
     const verdicts = new Map<LinkId, ChainVerdict>();
     const traces = new Map(this.#traces);
     for (const { id, config } of this.links) {
-      const judged = judgeLogicalChain(this.#names, config.flows, target, source, this.#traces);
+      const judged = judgeLogicalChain(this.#names, config.flows, target, source, this.#traces, looks);
       verdicts.set(id, judged.verdict);
+      // What is not remembered was not watched.
+      if (judged.verdict.facts === null) this.#lookedAt = -Infinity;
       for (const [flow, trace] of judged.traces) traces.set(flow, trace);
     }
     this.#traces = traces;
@@ -189,18 +199,12 @@ export class ChainCollector implements Collector {
     return view;
   }
 
-  /** Decides whether to look more often: a flow is disabled, has no worker, or has had apply errors lately. */
-  #hurry(target: TargetSight): void {
+  /** Names the stretch of looks that follow each other closely. */
+  #watch(): string {
     const now = this.context.clock.monotonicNow();
-    this.#eager = false;
-    for (const [flow, { enabled, worker, errors }] of target.subscriptions) {
-      if (!enabled || worker === null) this.#eager = true;
-      if (errors === null) continue;
-      const before = this.#errors.get(flow);
-      const rose = before !== undefined && errors > before.count;
-      this.#errors.set(flow, { count: errors, at: rose ? now : (before?.at ?? -Infinity) });
-      if (now - (this.#errors.get(flow)?.at ?? -Infinity) < troubledUs) this.#eager = true;
-    }
+    if (now - this.#lookedAt > unwatchedUs) this.#watches += 1;
+    this.#lookedAt = now;
+    return `${this.#names.run}/${this.#watches}`;
   }
 
   /**

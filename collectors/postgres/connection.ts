@@ -4,7 +4,9 @@ import type { ConnectionOptions } from 'node:tls';
 import pg from 'pg';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError, TransientError, messageOf } from '../../daemon/core/errors.js';
+import { directAddress, wanderingEndpoint } from './endpoint.js';
 import { classify, errorCodeOf, placeOf } from './pg-errors.js';
+import { identityOf, type Member, type SideIdentity } from './side-identity.js';
 
 export { classify } from './pg-errors.js';
 
@@ -71,13 +73,15 @@ export function quoteLiteral(text: string): string {
 /**
  * Opens a connection and makes its session settings. Rejects with a TransientError or SourceError that names the
  * database and says what to do, within `connectTimeoutMs`; aborting `signal` gives up on connecting (code `aborted`)
- * and has no effect afterwards.
+ * and has no effect afterwards. A pooler is refused (code `pg_pooler`) before any setting is made, because it would hand
+ * them on to others; so is a side whose sessions lead to different servers (`pg_split_side`).
  */
 export async function connect(
   db: DatabaseConfig,
   options: ConnectOptions,
   signal?: AbortSignal,
 ): Promise<PgConnection> {
+  identityOf(db)?.admit();
   const { mode } = db.tls;
   if (mode === 'disable') return attempt(db, options, false, signal);
   const tls = await tlsOptions(db);
@@ -168,6 +172,8 @@ class Session implements PgConnection {
   readonly #socket = new Socket();
   readonly #listeners = new Set<(error: Error) => void>();
   readonly #timeoutMs: number;
+  readonly #identity: SideIdentity | null;
+  #member: Member | null = null;
   #serverVersion = 0;
   #home = '';
   #lost: Error | null = null;
@@ -181,6 +187,7 @@ class Session implements PgConnection {
     ssl: ConnectionOptions | false,
   ) {
     const { host, port, database, user } = db.address;
+    this.#identity = identityOf(db);
     const statementTimeoutMs = options.statementTimeoutMs ?? defaultStatementTimeoutMs;
     this.#timeoutMs = (statementTimeoutMs === 0 ? defaultStatementTimeoutMs : statementTimeoutMs) + 2_000;
     const config: pg.ClientConfig & { replication?: string } = {
@@ -237,13 +244,37 @@ class Session implements PgConnection {
     const set = Object.entries(settings).map(
       ([name, value]) => `pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`,
     );
-    // One text without parameters: a walsender takes the simple protocol only.
-    const text = `SELECT ${set.join(', ')}, pg_catalog.current_setting('server_version_num') AS version,
-      (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 || ' ' || (
-        SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) AS home`;
-    const rows = await this.query<{ version: string; home: string }>(text);
-    this.#serverVersion = Number(rows[0]?.version);
-    this.#home = rows[0]?.home ?? '';
+    // One text without parameters: a walsender takes the simple protocol only. A pooler makes up the process id that it
+    // tells at login; behind one nothing is set, because the server's session is handed on to others with its settings.
+    const { processID } = this.client as unknown as { processID: number | null };
+    const rows = await this.query<OpeningRow>(
+      `SELECT p.pid, CASE WHEN p.pid = ${String(processID ?? 0)} THEN pg_catalog.concat(${set.join(', ')}) END IS NOT NULL AS direct,
+        pg_catalog.current_setting('server_version_num') AS version,
+        (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 || ' ' || (
+          SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) AS home,
+        pg_catalog.concat(CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'standby' ELSE 'primary' END,
+          ' at ' || pg_catalog.host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port(),
+          ' started ', pg_catalog.date_trunc('second', pg_catalog.pg_postmaster_start_time())) AS "where"
+      FROM (SELECT pg_catalog.pg_backend_pid() AS pid) p`,
+    );
+    const [row] = rows;
+    if (row?.direct !== true) throw pooler(this.db);
+    this.#serverVersion = Number(row.version);
+    this.#home = row.home ?? '';
+    if (this.#identity === null || this.#home === '') return;
+    const at = { home: this.#home, where: row.where };
+    this.#member = this.#identity.enter(at, (error) => this.lose(error));
+    // Data that nobody asked for, which only a stream has.
+    if (this.options.replication !== undefined) this.client.connection.on('copyData', () => this.#streamed());
+  }
+
+  #streamed(): void {
+    if (this.#member !== null) this.#identity?.streamed(this.#member);
+  }
+
+  #leave(): void {
+    if (this.#member !== null) this.#identity?.leave(this.#member);
+    this.#member = null;
   }
 
   query<R>(q: QueryText, values?: readonly unknown[], options?: { readonly timeoutMs?: number }): Promise<R[]> {
@@ -264,11 +295,16 @@ class Session implements PgConnection {
       this.lose(new TransientError('query_timeout', message, 'the server or the network hangs'));
     };
     const timer = setTimeout(() => (grace = afterSockets(expire)), timeoutMs);
+    const order = this.#identity?.order ?? 0;
     try {
       const config: pg.QueryConfig = typeof q === 'string' ? { text: q } : { ...q };
       if (values !== undefined) config.values = [...values];
       // Of several statements pg returns an array of results, which its types do not say.
       const result: unknown = await this.#orLost(this.client.query(config));
+      if (this.#member !== null) this.#identity?.answered(this.#member, order);
+      // What was found on one of two servers is not told: it is not known of which one.
+      const lost = this.lost;
+      if (lost !== null) throw lost;
       const last = (Array.isArray(result) ? result.at(-1) : result) as pg.QueryResult;
       return last.rows as R[];
     } catch (error) {
@@ -297,6 +333,7 @@ class Session implements PgConnection {
   lose(error: Error): void {
     if (this.#lost !== null || this.#closing) return;
     this.#lost = error;
+    this.#leave();
     this.#destroy();
     const listeners = [...this.#listeners];
     this.#listeners.clear();
@@ -305,6 +342,7 @@ class Session implements PgConnection {
 
   async close(): Promise<void> {
     this.#closing = true;
+    this.#leave();
     this.#listeners.clear();
     if (this.#ended || this.#lost !== null) {
       this.#destroy();
@@ -344,6 +382,24 @@ class Session implements PgConnection {
     this.client.connection.stream.destroy();
     this.#socket.destroy();
   }
+}
+
+interface OpeningRow {
+  /** The process id told at login is the one of the server's session, so nothing stands in between that hands sessions on. */
+  direct: boolean;
+  version: string;
+  home: string | null;
+  where: string;
+}
+
+function pooler(db: DatabaseConfig): SourceError {
+  const kind = wanderingEndpoint(db.address.host);
+  return new SourceError(
+    'pg_pooler',
+    `${placeOf(db)}: this is a connection pooler (such as PgBouncer or RDS Proxy), not the server itself` +
+      `${kind === null ? '' : `; ${kind}`}: the session that answers is not the one that was logged in to`,
+    `${directAddress(db.address.host)}: LISTEN, advisory locks, session settings and replication do not survive a pooler`,
+  );
 }
 
 function isFatal(error: unknown): boolean {

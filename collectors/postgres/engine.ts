@@ -1,19 +1,20 @@
 /** PostgreSQL as the rest of lockgate sees it. */
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import type { DirectionRow } from '../../daemon/core/direction.js';
 import type { Observation } from '../../daemon/core/observation.js';
-import type { LinkName } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, Emit, EnginePort, LinkPlan } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
 import { CatalogWatch } from './catalog-watch.js';
 import { ChainCollector } from './chain.js';
 import { logicalCoverage, physicalCoverage } from './coverage-question.js';
+import { directionRows } from './direction-rows.js';
 import { postgresHeartbeats } from './heartbeats.js';
+import { IdentityWatch } from './identity-watch.js';
 import { LocalWritesCollector } from './local-writes.js';
 import { PhysicalCollector } from './physical.js';
 import { PositionsCollector } from './positions.js';
 import { sequencesBehind } from './sequences-question.js';
-import { SideCollector, type DirectionSight } from './side.js';
+import { SideCollector } from './side.js';
+import { SideIdentity, identified } from './side-identity.js';
 import { doctor } from './setup/doctor.js';
 import { grants } from './setup/grants.js';
 import { setup } from './setup/setup.js';
@@ -23,16 +24,33 @@ import { teardown } from './setup/teardown.js';
 export const postgresEngine: EnginePort = { engine: 'postgres', collectors, grants, setup, teardown, doctor };
 
 function collectors(
-  databases: readonly DatabaseConfig[],
-  links: readonly LinkPlan[],
+  configured: readonly DatabaseConfig[],
+  plans: readonly LinkPlan[],
   context: CollectorContext,
 ): Collector[] {
+  // Whoever opens a session to a side: all of them are compared with each other.
+  const sides = new Map(
+    configured.map((db) => [db.name, new SideIdentity(db, context.clock, context.homes ?? null)] as const),
+  );
+  const known = (db: DatabaseConfig): DatabaseConfig => {
+    const side = sides.get(db.name);
+    return side === undefined ? db : identified(db, side);
+  };
+  const databases = configured.map(known);
+  const links = plans.map((l) => ({ ...l, from: known(l.from), to: known(l.to) }));
   const native = links.filter((l) => l.config.via === 'postgres-logical' || l.config.via === 'postgres-physical');
   const needs = new SampledPositions(native.map((l) => ({ id: l.id, flows: l.config.flows })));
+  const physical = new Set(
+    native.filter((l) => l.config.via === 'postgres-physical').flatMap((l) => [l.from.name, l.to.name]),
+  );
   const made: Collector[] = databases.flatMap((db) => [
     sideCollector(db, context),
-    new LocalWritesCollector(db, context),
+    new LocalWritesCollector(db, context, physical.has(db.name)),
   ]);
+  for (const [name, side] of sides) {
+    const chained = native.filter((l) => l.from.name === name || l.to.name === name).map((l) => l.id);
+    made.push(new IdentityWatch(name, chained, side, context.clock));
+  }
   made.push(...postgresHeartbeats(databases, links, context).collectors);
   for (const { from, to, links: pair } of byPair(native, 'postgres-logical')) {
     made.push(new PositionsCollector(from, to, pair, context, { needs }));
@@ -91,7 +109,7 @@ function tapped(collector: Collector, listener: (o: Observation) => void): Colle
 /** The side's collector, with what it sees of the direction turned into observations. */
 function sideCollector(db: DatabaseConfig, context: CollectorContext): Collector {
   let out: Emit = () => undefined;
-  const side = new SideCollector(db, context, { onDirection: (sight) => out(directionOf(sight)) });
+  const side = new SideCollector(db, context, { onDirection: (sight) => out(directionRows(sight)) });
   const answer = (reason: string): Observation => ({
     kind: 'direction-rows',
     database: db.name,
@@ -107,22 +125,4 @@ function sideCollector(db: DatabaseConfig, context: CollectorContext): Collector
     },
     down: (reason) => [...side.down(reason), answer(reason)],
   };
-}
-
-function directionOf(sight: DirectionSight): Observation {
-  const base = { kind: 'direction-rows', database: sight.database, at: sight.at } as const;
-  if (sight.rows === null) return { ...base, rows: null, reason: sight.reason };
-  const rows: DirectionRow[] = [];
-  for (const row of sight.rows) {
-    if (!isLinkName(row.direction)) {
-      const reason = `lockgate.direction of ${sight.database} names a direction that does not exist: ${row.direction}`;
-      return { ...base, rows: null, reason };
-    }
-    rows.push({ ...row, direction: row.direction });
-  }
-  return { ...base, rows, reason: null };
-}
-
-function isLinkName(text: string): text is LinkName {
-  return text === 'forward' || text === 'reverse';
 }

@@ -74,9 +74,9 @@ export interface FlowNames {
   toVersion: number;
 }
 
-/** What makes the columns of a walsender readable. */
+/** What makes the columns of a walsender readable: the same that setup grants (pg_monitor has it too, and more). */
 export function monitorGrant(user: string): string {
-  return `GRANT pg_monitor TO ${user}`;
+  return `GRANT pg_read_all_stats TO ${user}`;
 }
 
 /** What makes the progress of a replication origin readable, by the target's version. */

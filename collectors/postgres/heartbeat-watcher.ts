@@ -4,14 +4,16 @@ import {
   createHeartbeatWatcher,
   type HeartbeatWatcher,
   type SeenRow,
+  type Unproven,
   type WatchChoice,
   type WatcherSession,
 } from '../heartbeat/watcher.js';
 import type { RunKey } from '../heartbeat/ledger.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
+import { SourceError } from '../../daemon/core/errors.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { PgConnection } from './connection.js';
-import { classify, reasonOf } from './pg-errors.js';
+import { classify, placeOf, reasonOf } from './pg-errors.js';
 import { keepConnected } from './reconnect.js';
 
 /** What the watcher needs to know of the WAL reader of the same database. */
@@ -60,11 +62,35 @@ export function postgresHeartbeatWatcher(options: PostgresWatcherOptions): Heart
   });
 }
 
+// While a subscription copies the table, its rows come by a worker of their own, ahead of what the subscription applies.
+// Both are read in one snapshot, so that no row counts that came before the copy had joined the rest.
 const newestSql = {
   name: 'newest',
-  text: `SELECT DISTINCT ON (link) link, run, seq FROM lockgate.heartbeat
-    WHERE daemon = $1 AND link = ANY($2) AND run LIKE $3 ORDER BY link, seq DESC`,
+  text: `SELECT c.copying, h.link, h.run, h.seq
+    FROM (SELECT ARRAY(SELECT r.srsubid::pg_catalog.text FROM pg_catalog.pg_subscription_rel r
+        WHERE r.srrelid = 'lockgate.heartbeat'::pg_catalog.regclass AND r.srsubstate <> 'r') AS copying) AS c
+      LEFT JOIN (SELECT DISTINCT ON (link) link, run, seq FROM lockgate.heartbeat
+        WHERE daemon = $1 AND link = ANY($2) AND run LIKE $3 ORDER BY link, seq DESC) AS h ON true`,
 };
+
+interface NewestRow {
+  copying: string[];
+  link: LinkId | null;
+  run: string;
+  seq: string;
+}
+
+// Everybody may read this view, also where the catalog hides the ids from ordinary users.
+const namesSql = {
+  name: 'names',
+  text: `SELECT DISTINCT v.subname AS name FROM pg_catalog.pg_stat_subscription v
+    WHERE v.subid = ANY($1::pg_catalog.oid[])`,
+};
+
+/** Row security shows some rows and hides others without a word: a row that is not shown may be there all the same. */
+const filteredSql = `SELECT coalesce(bool_or(pg_catalog.row_security_active(c.oid)), false) AS filtered
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname = 'lockgate' AND c.relname = 'heartbeat'`;
 
 interface Facts {
   recovery: boolean;
@@ -105,6 +131,7 @@ class Session implements WatcherSession {
   }
 
   async choose(links: readonly LinkPlan[]): Promise<ReadonlyMap<LinkId, WatchChoice>> {
+    await this.#requireAllRows();
     const [facts] = await this.#query<Facts>(factsSql);
     const { reader } = this.options;
     const why = reader === null ? 'the WAL reader is off (read: off)' : reader.silentBecause;
@@ -116,11 +143,34 @@ class Session implements WatcherSession {
     return choices;
   }
 
-  async newest(links: readonly LinkId[]): Promise<readonly SeenRow[]> {
+  async newest(links: readonly LinkId[]): Promise<readonly (SeenRow | Unproven)[]> {
     const { context, ledger } = this.options;
     const values = [context.daemonId, links, `${ledger.process}-%`];
-    const rows = await this.#query<{ link: LinkId; run: string; seq: string }>(newestSql, values);
-    return rows.map((row) => ({ ...row, seq: Number(row.seq), home: this.home }));
+    const rows = await this.#query<NewestRow>(newestSql, values);
+    const unproven = await this.#copied(rows[0]?.copying ?? [], links);
+    const without = new Set(unproven.map(({ link }) => link));
+    const seen = rows.flatMap(({ link, run, seq }) =>
+      link === null || without.has(link) ? [] : [{ link, run, seq: Number(seq), home: this.home }],
+    );
+    if (seen.length + unproven.length < links.length) await this.#requireAllRows();
+    return [...seen, ...unproven];
+  }
+
+  /** The links whose heartbeat table is being copied by one of these subscriptions. */
+  async #copied(ids: readonly string[], links: readonly LinkId[]): Promise<Unproven[]> {
+    if (ids.length === 0) return [];
+    const names = await this.#query<{ name: string }>(namesSql, [ids]);
+    const found = new Set(names.map(({ name }) => name));
+    return this.options.links.flatMap(({ id, config }): Unproven[] => {
+      if (!links.includes(id) || config.via !== 'postgres-logical') return [];
+      // One that was dropped meanwhile has no name any more; whose it was nobody knows.
+      const flow = found.size < ids.length ? 'a subscription' : config.flows.find((name) => found.has(name));
+      if (flow === undefined) return [];
+      const reason =
+        `${flow} is still copying lockgate.heartbeat on its own (its state in pg_subscription_rel is not r yet), ` +
+        'so a heartbeat seen there says nothing of the other tables';
+      return [{ link: id, unproven: reason }];
+    });
   }
 
   exists(rows: readonly RunKey[]): Promise<readonly RunKey[]> {
@@ -129,6 +179,16 @@ class Session implements WatcherSession {
         JOIN ROWS FROM (unnest($2::text[]), unnest($3::text[])) AS v(link, run) ON h.link = v.link AND h.run = v.run
         WHERE h.daemon = $1`,
       [this.options.context.daemonId, rows.map((row) => row.link), rows.map((row) => row.run)],
+    );
+  }
+
+  async #requireAllRows(): Promise<void> {
+    const [row] = await this.#query<{ filtered: boolean }>(filteredSql);
+    if (row?.filtered !== true) return;
+    throw new SourceError(
+      'pg_row_security',
+      `${placeOf(this.options.db)}: row security may hide rows of lockgate.heartbeat`,
+      'ALTER TABLE lockgate.heartbeat DISABLE ROW LEVEL SECURITY',
     );
   }
 
@@ -147,11 +207,12 @@ class Session implements WatcherSession {
 
 /** The best mode that is possible; `noWal` says why there are no WAL events, null when there are. */
 function choose(
-  wanted: 'auto' | 'wal' | 'notify' | 'poll',
+  wanted: LinkPlan['config']['heartbeat']['watch'],
   facts: Facts | undefined,
   noWal: string | null,
 ): WatchChoice {
   if (wanted === 'poll') return { mode: 'poll', why: 'configured' };
+  if (wanted === 'binlog') return { mode: 'poll', why: 'a PostgreSQL server has no binlog' };
   if (facts === undefined || facts.recovery) {
     return { mode: 'poll', why: 'the target is in recovery: no WAL events, no notifications' };
   }

@@ -1,6 +1,12 @@
 import type { Collector, CollectorContext, LinkPlan } from '../collector.js';
 import type { HeartbeatLedger } from '../heartbeat/ledger.js';
-import { createHeartbeatWriter, type ExistsOnTarget, type HeartbeatWrite, type WriteOutcome, type WriterSession } from '../heartbeat/writer.js';
+import {
+  createHeartbeatWriter,
+  type ExistsOnTarget,
+  type HeartbeatWrite,
+  type WriteOutcome,
+  type WriterSession,
+} from '../heartbeat/writer.js';
 import type { RunKey } from '../heartbeat/ledger.js';
 import { US_PER_MS } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
@@ -10,6 +16,7 @@ import type { LinkId } from '../../daemon/core/signal.js';
 import type { PgConnection } from './connection.js';
 import { classify, isServerError, reasonOf } from './pg-errors.js';
 import { keepConnected } from './reconnect.js';
+import { identityOf } from './side-identity.js';
 
 /** What a writer for one PostgreSQL database is made of. */
 export interface PostgresWriterOptions {
@@ -112,6 +119,14 @@ class Session implements WriterSession {
       daemonId,
     ]);
     if (row?.got === true) return null;
+    const others = identityOf(this.options.db)?.sharedWith ?? [];
+    if (others.length > 0) {
+      const entries = [this.options.db.name, ...others].join(' and ');
+      return (
+        `the entries ${entries} of \`databases\` lead to one and the same database, whose heartbeats are written for ` +
+        'one of them already; keep one entry and let the migrations share it'
+      );
+    }
     const [holder] = await this.#query<{ pid: number; addr: string | null }>(holderSql, [daemonId]);
     const who =
       holder === undefined

@@ -21,6 +21,8 @@ export interface DecodedCommit {
   direction: boolean;
   /** The application's tables that rows were inserted into, when it did nothing else to any of them; else null. */
   insertedInto: readonly TableName[] | null;
+  /** Relations whose changes were not taken for the application's because of what they were when last asked. */
+  ignored: readonly TableName[];
 }
 
 /** Options of the plugin: local transactions only, and nothing of those that changed no rows. */
@@ -36,8 +38,12 @@ export class LocalDecoder {
   #application = false;
   #direction = false;
   #inserted: Map<string, TableName> | null = new Map();
+  #ignored = new Map<string, TableName>();
 
-  /** `ignored` tells relations whose rows are not the application's own: materialized views hold what others hold. */
+  /**
+   * `ignored` tells relations whose rows are not the application's own: materialized views hold what others hold. What it
+   * knows may be out of date, so each commit names those that it spoke of.
+   */
   constructor(private readonly ignored: (table: TableName) => boolean = () => false) {}
 
   /** Takes one message; answers the transaction that it ends, if it ends one. */
@@ -53,6 +59,7 @@ export class LocalDecoder {
     this.#application = false;
     this.#direction = false;
     this.#inserted = new Map();
+    this.#ignored = new Map();
   }
 
   #change(head: string, payload: Buffer): void {
@@ -69,10 +76,15 @@ export class LocalDecoder {
         this.#direction ||= table.name === 'direction';
         continue;
       }
-      if (table.name.startsWith('awsdms_') || this.ignored(table)) continue;
+      if (table.name.startsWith('awsdms_')) continue;
+      const key = JSON.stringify([table.schema, table.name]);
+      if (this.#ignored.size < mostTables && this.ignored(table)) {
+        this.#ignored.set(key, table);
+        continue;
+      }
       this.#application = true;
       if (change.operation !== 'INSERT') this.#inserted = null;
-      this.#inserted?.set(JSON.stringify([table.schema, table.name]), table);
+      this.#inserted?.set(key, table);
       if ((this.#inserted?.size ?? 0) > mostTables) this.#inserted = null;
     }
   }
@@ -85,6 +97,7 @@ export class LocalDecoder {
       application: this.#application,
       direction: this.#direction,
       insertedInto: this.#inserted === null ? null : [...this.#inserted.values()],
+      ignored: [...this.#ignored.values()],
     };
     this.#begin();
     return commit;

@@ -1,25 +1,19 @@
 import type { Collector, CollectorContext, Emit } from '../collector.js';
-import { US_PER_MS, type Us } from '../../daemon/core/clock.js';
+import type { Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { LockgateError, TransientError, messageOf } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
-import { formatLsn } from '../../daemon/core/position.js';
-import type { LocalWrite } from '../../daemon/core/stray.js';
 import { LazySession } from './lazy-session.js';
-import { LocalDecoder, LOCAL_OPTIONS, type DecodedCommit, type TableName } from './local-decoder.js';
-import { gapIsEmpty, isInitialCopy, lookLocally, readMatviews, type LocalLook } from './local-proof.js';
+import { areMatviews, gapIsEmpty, isInitialCopy, lookLocally, readMatviews, type LocalLook } from './local-proof.js';
+import { LocalStream } from './local-stream.js';
 import { placeOf, reasonOf } from './pg-errors.js';
-import { checkWalReading, localApplicationName, readerSlotPrefix, tooFew } from './wal-checks.js';
-import { pauseMs, streamGuarded } from './wal-guard.js';
+import { localApplicationName } from './wal-checks.js';
+import { pauseMs } from './wal-guard.js';
 
 const lookEveryMs = 1_000;
 const roleEveryMs = 250;
 const queryTimeoutMs = 1_500;
 const statementTimeoutMs = 1_200;
-/** Materialized views are listed about so often. */
-const matviewsFreshUs: Us = 30_000_000;
-/** Writes that are seen within this time of each other are told together. */
-const togetherMs = 50;
 
 /** Whether local writes are to be watched now, and if not, why. */
 type Wanted = { watch: true } | { watch: false; reason: string };
@@ -30,21 +24,25 @@ type Wanted = { watch: true } | { watch: false; reason: string };
  * or always with `read: on`; what the active side writes would cost the server to decode, and says nothing.
  *
  * Each second the server is asked where its WAL ends; when the stream has passed that point, everything committed before
- * the question was seen, and a `local-watch` says so. A stream that falls behind therefore confirms nothing.
+ * the question was seen, and a `local-watch` says so. A stream that falls behind therefore confirms nothing. When no more
+ * than the flushed WAL was passed, what was committed without waiting for a flush may be missing, so it says so of an
+ * instant that lies as far back as a flush may take.
  *
- * A standby in recovery takes no writes, and what it holds is its primary's history: it counts as watched, without a gap.
+ * A standby in recovery takes no writes, and what it holds is its primary's history: it counts as watched, without a gap,
+ * where physical replication is what is being watched (`mayStandBy`). Elsewhere it stands for a primary that nobody watches.
  */
 export class LocalWritesCollector implements Collector {
   readonly name: string;
   readonly #session: LazySession;
   readonly #applicationName: string;
   #wanted: Wanted = { watch: false, reason: 'the direction is not known yet, and with it which side is passive' };
-  /** Marks of the last two confirmed looks: commits that were not yet flushed at the last one are open at the one before. */
-  #marks: { last: string | null; before: string | null };
+  /** The mark of the newest look before which everything was seen. */
+  #mark: string | null;
 
   constructor(
     private readonly db: DatabaseConfig,
     private readonly context: CollectorContext,
+    private readonly mayStandBy = true,
   ) {
     this.name = `${db.name}/local`;
     this.#applicationName = localApplicationName(context.daemonId);
@@ -55,8 +53,7 @@ export class LocalWritesCollector implements Collector {
       attempts: { minMs: 200, maxMs: 2_000 },
     };
     this.#session = new LazySession(db, session, context.clock);
-    const kept = context.localMark?.(db.name) ?? null;
-    this.#marks = { last: kept, before: kept };
+    this.#mark = context.localMark?.(db.name) ?? null;
   }
 
   async run(emit: Emit, signal: AbortSignal): Promise<void> {
@@ -164,9 +161,13 @@ export class LocalWritesCollector implements Collector {
       const at = clock.monotonicNow();
       const look = await this.#look(signal);
       if (!look.inRecovery) break;
+      if (!this.mayStandBy) {
+        const what = `${placeOf(this.db)}: this is a standby, and what is written on its primary is not watched`;
+        throw new TransientError('local_standby', what, 'let the URL name the primary');
+      }
       healthy();
       wasStandby = true;
-      this.#marks = { last: null, before: null };
+      this.#mark = null;
       this.#confirm(emit, look, at, true);
       await clock.sleep(lookEveryMs, signal);
     }
@@ -177,12 +178,13 @@ export class LocalWritesCollector implements Collector {
       ...{ db, context, name, emit, applicationName: this.#applicationName },
       look: (inner) => this.#look(inner),
       matviews: async (inner) => readMatviews(await this.#session.get(inner), queryTimeoutMs),
-      gapIsEmpty: async (look, inner) =>
-        gapIsEmpty(await this.#session.get(inner), this.#marks.before, look, queryTimeoutMs),
+      areMatviews: async (tables, inner) => areMatviews(await this.#session.get(inner), tables, queryTimeoutMs),
+      gapIsEmpty: async (look, inner) => gapIsEmpty(await this.#session.get(inner), this.#mark, look, queryTimeoutMs),
       isInitialCopy: async ({ insertedInto, xid }, inner) =>
         isInitialCopy(await this.#session.get(inner), insertedInto ?? [], xid, queryTimeoutMs),
-      confirmed: (look, at, emptyGap) => {
-        this.#marks = { last: look.mark, before: this.#marks.last };
+      waiting: (reason) => this.#unwatched(emit, reason),
+      confirmed: ({ look, at, exact }, emptyGap) => {
+        if (exact) this.#mark = look.mark;
         this.#confirm(emit, look, at, emptyGap);
       },
     });
@@ -200,184 +202,9 @@ export class LocalWritesCollector implements Collector {
       watching: true,
       emptyGap,
       upTo: { kind: 'lsn', lsn: look.flushed },
-      mark: this.#marks.before,
+      mark: this.#mark,
       reason: null,
       at,
-    });
-  }
-}
-
-/** What a stream is made of. */
-interface StreamParts {
-  readonly db: DatabaseConfig;
-  readonly context: CollectorContext;
-  readonly name: string;
-  readonly applicationName: string;
-  readonly emit: Emit;
-  look(signal: AbortSignal): Promise<LocalLook>;
-  matviews(signal: AbortSignal): Promise<TableName[]>;
-  gapIsEmpty(look: LocalLook, signal: AbortSignal): Promise<boolean>;
-  isInitialCopy(commit: DecodedCommit, signal: AbortSignal): Promise<boolean>;
-  confirmed(look: LocalLook, at: Us, emptyGap: boolean): void;
-}
-
-/** One stream of local transactions, from its slot's making to its end. */
-class LocalStream {
-  /** By their JSON: `["public","totals"]`. */
-  #matviews: ReadonlySet<string> = new Set();
-  readonly #decoder = new LocalDecoder(({ schema, name }) => this.#matviews.has(JSON.stringify([schema, name])));
-  readonly #inner = new AbortController();
-  #writes: LocalWrite[] = [];
-  /** The stream has passed this. */
-  #reached = 0n;
-  /** Looks that the stream has not passed yet, oldest first. */
-  #asked: { look: LocalLook; at: Us; emptyGap: boolean }[] = [];
-  /** Version 13 copies tables without an origin, so that a copy must be asked for. */
-  #copiesLookLocal = false;
-  /** Settles when everything that was taken so far has been judged; and how much has not been. */
-  #judged: Promise<void> = Promise.resolve();
-  #unjudged = 0;
-  readonly #failures: Error[] = [];
-
-  constructor(private readonly parts: StreamParts) {}
-
-  async run(healthy: () => void, signal: AbortSignal): Promise<void> {
-    const { db, context, name, applicationName } = this.parts;
-    const stop = (): void => this.#inner.abort();
-    signal.addEventListener('abort', stop, { once: true });
-    let asking: Promise<void> = Promise.resolve();
-    try {
-      await streamGuarded(
-        {
-          ...{ db, context, applicationName, collector: name },
-          slotPrefix: `${readerSlotPrefix(context.daemonId).slice(0, 44)}_local`,
-          output: {
-            plugin: 'test_decoding',
-            options: LOCAL_OPTIONS,
-            take: (payload, lsn, at) => this.#take(payload, lsn, at),
-          },
-          events: { reached: (end) => this.#passed(end) },
-          check: async (connection) => {
-            this.#copiesLookLocal = connection.serverVersion < 140000;
-            await checkWalReading(connection, db, null);
-          },
-        },
-        () => {
-          healthy();
-          asking = this.#ask();
-        },
-        this.#inner.signal,
-      );
-      await this.#judged;
-      const [failure] = this.#failures;
-      if (failure !== undefined && !isAborted(signal)) throw failure;
-    } finally {
-      signal.removeEventListener('abort', stop);
-      this.#inner.abort();
-      await asking;
-      await this.#judged;
-      // What was seen before the end is told before anyone says that nothing is seen any more.
-      this.#tell();
-    }
-  }
-
-  #take(payload: Buffer, lsn: bigint, at: Us): bigint | null {
-    const commit = this.#decoder.take(payload);
-    if (commit === null) return null;
-    const ask = this.#copiesLookLocal && commit.application && commit.insertedInto !== null;
-    if (!ask && this.#unjudged === 0) {
-      this.#count(commit, lsn, at);
-      return lsn;
-    }
-    // What comes after something that must be asked for waits for the answer, so that the order is kept.
-    this.#unjudged += 1;
-    this.#judged = this.#judged.then(async () => {
-      this.#unjudged -= 1;
-      if (!ask || !(await this.#isCopy(commit))) this.#count(commit, lsn, at);
-    });
-    return lsn;
-  }
-
-  async #isCopy(commit: DecodedCommit): Promise<boolean> {
-    try {
-      return await this.parts.isInitialCopy(commit, this.#inner.signal);
-    } catch (error) {
-      // Not counted, but no longer watched either.
-      const what = `${placeOf(this.parts.db)}: a transaction could not be told from the initial copy of a table`;
-      this.#failures.push(new TransientError('local_copy', what, null, { cause: error }));
-      this.#inner.abort();
-      return true;
-    }
-  }
-
-  #count(commit: DecodedCommit, lsn: bigint, at: Us): void {
-    if (commit.application) this.#seen(commit, lsn);
-    if (!commit.direction) return;
-    // What was written before the change is told before it, and the rest after it.
-    this.#tell();
-    this.parts.emit({ kind: 'direction-touched', database: this.parts.db.name, at });
-  }
-
-  #seen(commit: DecodedCommit, lsn: bigint): void {
-    this.#writes.push({ position: formatLsn(lsn), committedAt: commit.committedAt });
-    if (this.#writes.length > 1) return;
-    void this.parts.context.clock.sleep(togetherMs).then(() => this.#tell());
-  }
-
-  #tell(): void {
-    const writes = this.#writes;
-    if (writes.length === 0) return;
-    this.#writes = [];
-    const at = this.parts.context.clock.monotonicNow();
-    this.parts.emit({ kind: 'local-writes', database: this.parts.db.name, writes, at });
-  }
-
-  /** Asks each second where the WAL ends; a question without an answer confirms nothing, and the reading goes stale. */
-  async #ask(): Promise<void> {
-    const { clock, log } = this.parts.context;
-    const { signal } = this.#inner;
-    let first = true;
-    let matviewsAt = -Infinity;
-    while (!isAborted(signal)) {
-      const at = clock.monotonicNow();
-      try {
-        if (at - matviewsAt > matviewsFreshUs) {
-          const found = await this.parts.matviews(signal);
-          this.#matviews = new Set(found.map(({ schema, name }) => JSON.stringify([schema, name])));
-          matviewsAt = at;
-        }
-        const look = await this.parts.look(signal);
-        // Two readers that began at the same moment have each counted without the other: this one gives way.
-        const few = first ? tooFew(this.parts.db, look.slotsLeft, look.sendersLeft) : null;
-        if (few !== null) {
-          this.#failures.push(few);
-          this.#inner.abort();
-          return;
-        }
-        const emptyGap = first && (await this.parts.gapIsEmpty(look, signal));
-        this.#asked.push({ look, at, emptyGap });
-        first = false;
-        this.#passed(this.#reached);
-      } catch (error) {
-        const fields = { collector: this.parts.name, error: messageOf(error) };
-        if (!isAborted(signal)) log.debug(fields, 'the end of the WAL could not be asked for');
-      }
-      const spentMs = (clock.monotonicNow() - at) / US_PER_MS;
-      await clock.sleep(Math.max(0, lookEveryMs - spentMs), signal);
-    }
-  }
-
-  #passed(end: bigint): void {
-    if (end > this.#reached) this.#reached = end;
-    const due = this.#asked.filter(({ look }) => look.flushed <= this.#reached);
-    const newest = due.at(-1);
-    if (newest === undefined) return;
-    this.#asked = this.#asked.filter(({ look }) => look.flushed > this.#reached);
-    const emptyGap = due.some((each) => each.emptyGap);
-    this.#judged = this.#judged.then(() => {
-      if (isAborted(this.#inner.signal)) return;
-      this.#tell();
-      this.parts.confirmed(newest.look, newest.at, emptyGap);
     });
   }
 }

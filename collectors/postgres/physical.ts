@@ -217,7 +217,7 @@ export class PhysicalCollector implements Collector {
       if (!full && !news) continue;
       for (const signal of signals) {
         const { value, reason } = signal === 'runway' ? runway : readings[signal];
-        emit({ kind: 'link-reading', link: id, signal, value, reason, at });
+        emit({ kind: 'link-reading', link: id, signal, value, reason, askedAt, at });
       }
     }
     return applied.lsn !== null;

@@ -232,7 +232,7 @@ export class PositionsCollector implements Collector {
         slots.filter((slot) => slot.walsender),
         quoteIdent(this.from.address.user),
       );
-      this.#readings(emit, full, id, at, {
+      this.#readings(emit, full, id, sight, {
         running: worstRunning(config.flows.map((flow) => this.#running(flow, sight))),
         errors: this.#errors(config.flows, target, at),
         // The flushed end of the WAL and not the insert position: walsenders send flushed WAL only, and one open
@@ -324,14 +324,24 @@ export class PositionsCollector implements Collector {
     return { value, reason, bound: 'at-least' };
   }
 
-  #readings(emit: Emit, full: boolean, link: LinkId, at: Us, values: Record<Signal, Value>): void {
+  #readings(emit: Emit, full: boolean, link: LinkId, sight: Sight, values: Record<Signal, Value>): void {
+    const { askedAt, at } = sight;
     for (const signal of signals) {
       const { value, reason, bound } = values[signal];
       const state = `${String(value)} ${bound ?? ''}`;
       const news = (signal === 'running' || signal === 'errors') && this.#reported.get(`${link} ${signal}`) !== state;
       if (!full && !news) continue;
       this.#reported.set(`${link} ${signal}`, state);
-      emit({ kind: 'link-reading', link, signal, value, reason, ...(bound === undefined ? {} : { bound }), at });
+      emit({
+        kind: 'link-reading',
+        link,
+        signal,
+        value,
+        reason,
+        ...(bound === undefined ? {} : { bound }),
+        askedAt,
+        at,
+      });
     }
   }
 

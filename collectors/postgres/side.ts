@@ -24,7 +24,7 @@ export interface DirectionRow {
  * table, so that there can be no row either. With `rows` null nothing is known: a newer row may be there.
  */
 export type DirectionSight =
-  | { database: string; at: Us; rows: readonly DirectionRow[]; tableMissing: boolean; reason: null }
+  | { database: string; askedAt: Us; at: Us; rows: readonly DirectionRow[]; tableMissing: boolean; reason: null }
   | { database: string; at: Us; rows: null; reason: string };
 
 /** What the collector is told besides its database. */
@@ -33,6 +33,12 @@ export interface SideOptions {
   readonly onDirection?: (sight: DirectionSight) => void;
   /** 1 s unless told. */
   readonly intervalMs?: number;
+}
+
+/** When a question was sent, where there was one, and when its answer or failure came. */
+interface Taken {
+  readonly askedAt?: Us;
+  readonly at: Us;
 }
 
 const signals = [
@@ -56,8 +62,11 @@ const attempts = { minMs: 500, maxMs: 2_000 };
 /** The wall clock ran so differently from the monotonic clock during a query that it must have been set. */
 const clockSetUs: Us = 50_000;
 
-/** Faults of the daemon's own surroundings: they say nothing about the server. */
-const ownFaults: ReadonlySet<string> = new Set(['tls_file', 'pg_no_password', 'too_many_files', 'aborted']);
+/** Faults of the daemon's own surroundings, and answers of something else than the server: they say nothing about it. */
+const ownFaults: ReadonlySet<string> = new Set([
+  ...['tls_file', 'pg_no_password', 'too_many_files', 'aborted'],
+  ...['pg_pooler', 'pg_split_side'],
+]);
 
 interface SideRow {
   in_recovery: boolean;
@@ -170,7 +179,7 @@ export class SideCollector implements Collector {
   down(reason: string): Observation[] {
     const at = this.context.clock.monotonicNow();
     this.options.onDirection?.({ database: this.database.name, at, rows: null, reason });
-    return signals.map((signal) => this.#reading(signal, null, reason, at));
+    return signals.map((signal) => this.#reading(signal, null, reason, { at }));
   }
 
   async #look(emit: Emit, signal: AbortSignal): Promise<void> {
@@ -185,18 +194,19 @@ export class SideCollector implements Collector {
     this.#seen = { connection, settings: answer.row.settings };
     if (signal.aborted) return;
 
-    const { row, at, skew } = answer;
-    emit(this.#reading('reachable', 1, null, at));
+    const { row, askedAt, at, skew } = answer;
+    const taken = { askedAt, at };
+    emit(this.#reading('reachable', 1, null, taken));
     const obstacle = obstacleOf(row);
-    emit(this.#reading('writable', obstacle === null ? 1 : 0, obstacle, at));
-    emit(this.#reading('clock_skew', skew.value, skew.reason, at));
-    this.#activity(emit, row, at);
+    emit(this.#reading('writable', obstacle === null ? 1 : 0, obstacle, taken));
+    emit(this.#reading('clock_skew', skew.value, skew.reason, taken));
+    this.#activity(emit, row, taken);
 
     const { onDirection } = this.options;
     if (onDirection === undefined) return;
     const database = this.database.name;
     if (!row.direction_table) {
-      onDirection({ database, at, rows: [], tableMissing: true, reason: null });
+      onDirection({ database, askedAt, at, rows: [], tableMissing: true, reason: null });
       return;
     }
     const hidden = this.#directionHidden(row);
@@ -204,6 +214,7 @@ export class SideCollector implements Collector {
       onDirection({ database, at, rows: null, reason: hidden });
       return;
     }
+    const directionAskedAt = clock.monotonicNow();
     try {
       const rows = await connection.query<Omit<DirectionRow, 'epoch'> & { epoch: string }>(
         { name: 'direction', text: directionSql },
@@ -211,7 +222,8 @@ export class SideCollector implements Collector {
         { timeoutMs: queryTimeoutMs },
       );
       const sights = rows.map((each) => ({ ...each, epoch: Number(each.epoch) }));
-      onDirection({ database, at: clock.monotonicNow(), rows: sights, tableMissing: false, reason: null });
+      const read = { askedAt: directionAskedAt, at: clock.monotonicNow() };
+      onDirection({ database, ...read, rows: sights, tableMissing: false, reason: null });
     } catch (error) {
       if (!(error instanceof LockgateError)) throw error;
       onDirection({ database, at: clock.monotonicNow(), rows: null, reason: reasonOf(error) });
@@ -221,7 +233,7 @@ export class SideCollector implements Collector {
 
   async #ask(
     connection: PgConnection,
-  ): Promise<{ row: SideRow; at: Us; skew: { value: number | null; reason: string } }> {
+  ): Promise<{ row: SideRow; askedAt: Us; at: Us; skew: { value: number | null; reason: string } }> {
     const { clock } = this.context;
     const [wallBefore, before] = [clock.wallNow(), clock.monotonicNow()];
     const [row] = await connection.query<SideRow>({ name: 'side', text: sideSql }, undefined, {
@@ -229,11 +241,16 @@ export class SideCollector implements Collector {
     });
     const [wallAfter, at] = [clock.wallNow(), clock.monotonicNow()];
     if (row === undefined) throw new RangeError('a statement that always returns a row returned none');
-    return { row, at, skew: skewOf(Number(row.clock_us), { wallBefore, wallAfter, roundTripUs: at - before }) };
+    return {
+      row,
+      askedAt: before,
+      at,
+      skew: skewOf(Number(row.clock_us), { wallBefore, wallAfter, roundTripUs: at - before }),
+    };
   }
 
   /** Sessions and their transactions; the server hides those of others from a user without the privilege. */
-  #activity(emit: Emit, row: SideRow, at: Us): void {
+  #activity(emit: Emit, row: SideRow, taken: Taken): void {
     const { name, address } = this.database;
     const hidden = row.all_stats
       ? null
@@ -242,8 +259,8 @@ export class SideCollector implements Collector {
     const prepared = row.oldest_prepared_s !== null && row.oldest_prepared_s >= (row.oldest_s ?? 0);
     // When a prepared transaction began is not known any more, only when it was prepared.
     const remark = prepared ? 'a prepared transaction (pg_prepared_xacts); counted from when it was prepared' : null;
-    emit(this.#reading('longest_transaction', hidden === null ? oldest : null, hidden ?? remark, at));
-    emit(this.#reading('connections', hidden === null ? row.connections : null, hidden, at));
+    emit(this.#reading('longest_transaction', hidden === null ? oldest : null, hidden ?? remark, taken));
+    emit(this.#reading('connections', hidden === null ? row.connections : null, hidden, taken));
   }
 
   #fail(emit: Emit, error: LockgateError): void {
@@ -252,8 +269,8 @@ export class SideCollector implements Collector {
     if (this.#failing !== reason) this.context.log.warn({ collector: this.name }, `not reachable: ${reason}`);
     this.#failing = reason;
     const notAsked = ownFaults.has(error.code);
-    emit(this.#reading('reachable', notAsked ? null : 0, reason, at));
-    for (const signal of signals) if (signal !== 'reachable') emit(this.#reading(signal, null, reason, at));
+    emit(this.#reading('reachable', notAsked ? null : 0, reason, { at }));
+    for (const signal of signals) if (signal !== 'reachable') emit(this.#reading(signal, null, reason, { at }));
     this.options.onDirection?.({ database: this.database.name, at, rows: null, reason });
   }
 
@@ -268,8 +285,8 @@ export class SideCollector implements Collector {
     return null;
   }
 
-  #reading(signal: SideSignal, value: number | null, reason: string | null, at: Us): Observation {
-    return { kind: 'side-reading', database: this.database.name, signal, value, reason, at };
+  #reading(signal: SideSignal, value: number | null, reason: string | null, taken: Taken): Observation {
+    return { kind: 'side-reading', database: this.database.name, signal, value, reason, ...taken };
   }
 }
 

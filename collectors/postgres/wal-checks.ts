@@ -82,6 +82,27 @@ export async function checkWalReading(
   if (few !== null) throw few;
 }
 
+/**
+ * Looks over an ordinary connection, before a replication connection is opened, whether a reader would leave enough slots
+ * and walsenders; throws the SourceError that says so when not. The connection itself would be a walsender already, and
+ * for that moment it could be the one that a subscription needs to come back.
+ */
+export async function checkRoom(
+  side: <R>(sql: string, values: readonly unknown[]) => Promise<R[]>,
+  db: DatabaseConfig,
+): Promise<void> {
+  const [room] = await side<Pick<Facts, 'slots_left' | 'senders_left'>>(
+    `SELECT pg_catalog.current_setting('max_replication_slots')::int
+        - (SELECT count(*) FROM pg_catalog.pg_replication_slots)::int AS slots_left,
+      pg_catalog.current_setting('max_wal_senders')::int
+        - (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders())::int AS senders_left
+      WHERE NOT pg_catalog.pg_is_in_recovery() AND pg_catalog.current_setting('wal_level') = 'logical'`,
+    [],
+  );
+  const few = room === undefined ? null : tooFew(db, room.slots_left - 1, room.senders_left - 1);
+  if (few !== null) throw few;
+}
+
 /** The error that says a reader leaves too few slots or walsenders for replication itself; null when it leaves enough. */
 export function tooFew(db: DatabaseConfig, slotsLeft: number, sendersLeft: number): SourceError | null {
   if (slotsLeft >= spare && sendersLeft >= spare) return null;

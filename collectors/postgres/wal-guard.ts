@@ -3,7 +3,7 @@ import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError, messageOf } from '../../daemon/core/errors.js';
 import { connect, quoteIdent, type PgConnection } from './connection.js';
 import { classify, errorCodeOf } from './pg-errors.js';
-import { checkWalUse } from './wal-checks.js';
+import { checkRoom, checkWalUse } from './wal-checks.js';
 import { streamWal, type StreamedSlot, type WalEvents, type WalOutput } from './wal-stream.js';
 
 /** What a guarded stream is opened with. */
@@ -49,18 +49,17 @@ export async function streamGuarded(
   signal.addEventListener('abort', stop, { once: true });
   const guards: Promise<Error | null>[] = [];
   const side = <R>(sql: string, values: readonly unknown[]): Promise<R[]> => askAside<R>(options, sql, values);
-  const ended = await streamWal(
-    { ...options, clock: context.clock, side },
-    (slot) => {
-      streaming(slot);
-      context.log.info({ collector }, 'streaming');
-      guards.push(guard(options, inner));
-    },
-    inner.signal,
-  ).then(
-    () => null,
-    (error: unknown) => sortReading(error, db),
-  );
+  const begun = (slot: StreamedSlot): void => {
+    streaming(slot);
+    context.log.info({ collector }, 'streaming');
+    guards.push(guard(options, inner));
+  };
+  const ended = await checkRoom(side, db)
+    .then(() => streamWal({ ...options, clock: context.clock, side }, begun, inner.signal))
+    .then(
+      () => null,
+      (error: unknown) => sortReading(error, db),
+    );
   signal.removeEventListener('abort', stop);
   inner.abort();
   // A guard that ended the stream knows why better than the stream does.

@@ -161,7 +161,9 @@ async function explainWait(options: WalStreamOptions): Promise<string> {
     [],
   );
   const found = rows.map((row) => row.what).join('; ');
-  return found === '' ? 'no open write transaction can be seen (pg_monitor shows those of others)' : `oldest: ${found}`;
+  return found === ''
+    ? 'no open write transaction can be seen (pg_read_all_stats shows those of others)'
+    : `oldest: ${found}`;
 }
 
 /** One running stream: keeps the connection alive, answers the server, and hands on what arrives. */

@@ -28,7 +28,7 @@ const UNAVAILABLE: readonly Unavailable[] = [
     path: link('via'),
     values: ['none'],
     what: 'this kind of link',
-    hint: 'use a link that carries changes'
+    hint: 'use a link that carries changes',
   },
   {
     path: link('heartbeat', 'external'),

@@ -1,7 +1,8 @@
 import { parseCondition, type Condition, type ConditionContext } from '../core/condition.js';
-import type { GateConfig, GateOrigin, OmittedCondition } from '../core/config.js';
+import type { GateConfig, GateOrigin } from '../core/config.js';
 import { parseDurationUs } from '../core/units.js';
 import type { Path } from './locate.js';
+import type { PresetGate } from './preset-recipe.js';
 import type { RawGate } from './schema.js';
 import type { Scope } from './scope.js';
 import { hasPlaceholder } from './secrets.js';
@@ -49,9 +50,7 @@ export function resolveGate(
 
 /** Builds a gate of a preset; `path` is where the preset is asked for. */
 export function presetGate(
-  name: string,
-  require: readonly string[],
-  omitted: readonly OmittedCondition[],
+  { name, require, omitted, gapToleranceUs }: PresetGate,
   path: Path,
   context: ConditionContext,
   scope: Scope,
@@ -62,7 +61,7 @@ export function presetGate(
     scope.problems.add(path, `the preset's gate ${name} does not fit this migration: ${parsed.message}`, parsed.hint);
     return [];
   });
-  const gate = { ...base(name, context, conditions), gapToleranceUs: 0 };
+  const gate = { ...base(name, context, conditions), gapToleranceUs };
   return { gate, conditions, origin: { preset: true, lines: [], omitted } };
 }
 

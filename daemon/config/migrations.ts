@@ -6,8 +6,9 @@ import type { Unit } from '../core/units.js';
 import { presetGate, resolveGate, type PlacedGate } from './gates.js';
 import { resolveLink, subscriptionsOf } from './links.js';
 import { isLoopback } from './network.js';
-import { runbookPreset } from './presets.js';
-import type { RawConfig, RawGate, RawMigration } from './schema.js';
+import type { PresetLink } from './preset-recipe.js';
+import { runbookPreset, type Preset } from './presets.js';
+import type { RawConfig, RawGate, RawLink, RawMigration } from './schema.js';
 import type { Scope } from './scope.js';
 
 const LINKS: readonly LinkName[] = ['forward', 'reverse'];
@@ -97,15 +98,20 @@ export function resolveLinks(
 /** Names of the gates of a migration, those of its preset included. */
 export function gateNames(name: string, raw: RawMigration | undefined, scope: Scope): string[] {
   const written = scope.source.keys(['migrations', name, 'gates']).filter((g) => g !== 'preset');
-  return [...new Set([...presetOf(raw).gates.map((g) => g.name), ...written])];
+  return [...new Set([...presetOf(raw, {}).gates.map((g) => g.name), ...written])];
 }
 
-function presetOf(raw: RawMigration | undefined) {
+function presetOf(raw: RawMigration | undefined, databases: NonNullable<RawConfig['databases']>): Preset {
   if (raw?.gates?.preset !== 'runbook') return { gates: [], missing: [] };
-  const kind = (via: string | undefined) => (via === 'postgres-physical' ? via : 'postgres-logical');
+  const link = (written: RawLink | undefined): PresetLink => ({
+    via: written?.via === 'postgres-physical' ? written.via : 'postgres-logical',
+    limited: written?.retention_limit !== undefined,
+  });
+  const read = (name: string | undefined) => (name === undefined ? undefined : databases[name]?.read) ?? 'auto';
   return runbookPreset({
-    forward: kind(raw.forward?.via),
-    reverse: raw.reverse === undefined ? null : kind(raw.reverse.via),
+    forward: link(raw.forward),
+    reverse: raw.reverse === undefined ? null : link(raw.reverse),
+    read: { source: read(raw.source), target: read(raw.target) },
   });
 }
 
@@ -113,6 +119,7 @@ function presetOf(raw: RawMigration | undefined) {
 export function resolveMigrationGates(
   name: string,
   raw: RawMigration,
+  databases: NonNullable<RawConfig['databases']>,
   context: ConditionContext,
   scope: Scope,
 ): Map<string, PlacedGate> {
@@ -121,11 +128,11 @@ export function resolveMigrationGates(
   const all = (raw.gates ?? {}) as Record<string, RawGate | undefined>;
   const written = Object.fromEntries(Object.entries(all).filter(([gate]) => gate !== 'preset'));
   const resolve = (gate: string, value: RawGate) => resolveGate(gate, value, [...path, gate], context, scope);
-  const preset = presetOf(raw);
-  for (const { name: gate, require, omitted } of preset.gates) {
-    const own = Object.hasOwn(written, gate) ? written[gate] : undefined;
+  const preset = presetOf(raw, databases);
+  for (const made of preset.gates) {
+    const own = Object.hasOwn(written, made.name) ? written[made.name] : undefined;
     const at = [...path, 'preset'];
-    gates.set(gate, own === undefined ? presetGate(gate, require, omitted, at, context, scope) : resolve(gate, own));
+    gates.set(made.name, own === undefined ? presetGate(made, at, context, scope) : resolve(made.name, own));
   }
   for (const { name: missing, why } of preset.missing) {
     if (!Object.hasOwn(written, missing)) {
@@ -156,6 +163,23 @@ export function assembleMigration(
     promotion: raw.promotion ?? 'manual',
     gates: new Map([...gates].map(([gate, placed]) => [gate, placed.gate])),
   };
+}
+
+/** Warns of entries that are one and the same database, which is watched twice then and has heartbeats of one only. */
+export function warnOfSameDatabases(databases: ReadonlyMap<string, DatabaseConfig | null>, scope: Scope): void {
+  const first = new Map<string, string>();
+  for (const [name, database] of databases) {
+    if (database === null) continue;
+    const where = place(database);
+    const known = first.get(where);
+    if (known === undefined) first.set(where, name);
+    else {
+      scope.warn(
+        `databases.${known} and databases.${name} are the same database, ${where}: heartbeats are written for one of ` +
+          'them only, and the lag of the other stays unknown (keep one entry and let the migrations share it)',
+      );
+    }
+  }
 }
 
 /** Warns of a flow that two links claim, which is allowed but mostly a copy that was not finished. */

@@ -33,8 +33,15 @@ export interface Arrival {
   lowUs: Us;
 }
 
+/** An item that had arrived, for the case that it is lost again. */
+interface Arrived<P> extends Outstanding<P> {
+  arrival: Arrival;
+}
+
 /** How many outstanding items are kept; a longer stall thins the middle out without losing the oldest sent instant. */
 const MOST = 1024;
+/** How many items that have arrived are kept for the case that the receiving side loses them again; older ones are thinned out. */
+const KEPT = 256;
 /** How many arrivals are remembered for the comparison of two stories. */
 const REMEMBERED = 512;
 /** Into how many parts the time to be remembered is divided; of the arrivals within one part only the ends are kept. */
@@ -44,16 +51,24 @@ const PARTS = 200;
 export class Arrivals<P = undefined> {
   private queue: Outstanding<P>[] = [];
   private past: Arrival[] = [];
+  /** Committed items that have arrived, oldest first; empty unless they can be lost again. */
+  private kept: Arrived<P>[] = [];
   /** Newest instant at which the receiving side was known not to show something newer than what had arrived. */
   private absentAt: Us | null = null;
 
-  /** `rememberUs`: how far back `arrivedPast` must be able to tell, whatever the pace of the arrivals. */
-  constructor(private readonly rememberUs: Us) {}
+  /**
+   * `rememberUs`: how far back `arrivedPast` must be able to tell, whatever the pace of the arrivals. `canLose`: what has
+   * arrived is kept for `lost`.
+   */
+  constructor(
+    private readonly rememberUs: Us,
+    private readonly canLose = false,
+  ) {}
 
   /** Records an item that is about to be sent. */
   sent(id: number, at: Us, payload: P): void {
     this.queue.push({ id, payload, sentAt: at, oldestSentAt: at, ackedAt: null, state: 'in-flight' });
-    if (this.queue.length > MOST) this.thin();
+    if (this.queue.length > MOST) this.queue = thinned(this.queue);
   }
 
   /** Records that the item is certainly on the source. */
@@ -91,17 +106,32 @@ export class Arrivals<P = undefined> {
     }
     const item = this.queue[newest];
     if (item === undefined) return null;
-    this.queue.splice(0, newest + 1);
-    const acked = item.ackedAt;
-    const arrival: Arrival = {
-      id: item.id,
-      sentAt: item.sentAt,
-      at,
-      highUs: at - item.sentAt,
-      lowUs: acked === null || this.absentAt === null ? 0 : Math.max(0, this.absentAt - acked),
-    };
+    const gone = this.queue.splice(0, newest + 1);
+    const arrival = this.arrivalOf(item, at);
     this.remember(arrival);
+    if (this.canLose) {
+      // What was seen was committed, whatever the writer heard of it; of uncertain ones before it nobody knows.
+      for (const each of gone)
+        if (each === item || each.state !== 'uncertain')
+          this.kept.push({ ...each, state: 'acked', ackedAt: each.ackedAt ?? at, arrival: this.arrivalOf(each, at) });
+      while (this.kept.length > KEPT) this.kept = thinned(this.kept);
+    }
     return arrival;
+  }
+
+  /**
+   * Records that the receiving side has lost what it had: of the items that had arrived it shows only those up to `id`
+   * (null: none). The others are outstanding again from when they were sent.
+   */
+  lost(id: number | null): void {
+    const upTo = id ?? -Infinity;
+    const gone = this.kept.filter((item) => item.id > upTo);
+    this.kept = this.kept.filter((item) => item.id <= upTo);
+    this.past = this.past.filter((arrival) => arrival.id <= upTo);
+    const newest = this.kept.at(-1)?.arrival;
+    if (newest !== undefined && newest.id > (this.past.at(-1)?.id ?? -Infinity)) this.past.push(newest);
+    this.queue = [...gone, ...this.queue];
+    if (this.queue.length > MOST) this.queue = thinned(this.queue);
   }
 
   /** The newest item that has arrived, or null when none has yet. */
@@ -148,12 +178,18 @@ export class Arrivals<P = undefined> {
   reset(): void {
     this.queue = [];
     this.past = [];
+    this.kept = [];
     this.absentAt = null;
   }
 
   /** How many outstanding items are kept. */
   get size(): number {
     return this.queue.length;
+  }
+
+  private arrivalOf({ id, sentAt, ackedAt }: Outstanding<P>, at: Us): Arrival {
+    const lowUs = ackedAt === null || this.absentAt === null ? 0 : Math.max(0, this.absentAt - ackedAt);
+    return { id, sentAt, at, highUs: at - sentAt, lowUs };
   }
 
   /** Arrivals in quick succession replace each other, so that a bounded number reaches back far enough. */
@@ -163,26 +199,26 @@ export class Arrivals<P = undefined> {
     this.past.push(arrival);
     if (this.past.length > REMEMBERED) this.past.shift();
   }
+}
 
-  /**
-   * Halves the queue: each item that is dropped leaves its oldest sent instant to the next one, so lag never shrinks by
-   * it. Only a committed item can take that over, because any other may yet leave the queue without arriving.
-   */
-  private thin(): void {
-    const kept: Outstanding<P>[] = [];
-    let carry: Us | null = null;
-    this.queue.forEach((item, i) => {
-      const edge = i === 0 || i >= this.queue.length - 2;
-      const next = this.queue[i + 1];
-      if (!edge && i % 2 === 1 && item.state === 'uncertain') return;
-      if (!edge && i % 2 === 1 && item.state === 'acked' && next?.state === 'acked') {
-        carry = item.oldestSentAt;
-        return;
-      }
-      if (carry !== null) item.oldestSentAt = carry;
-      carry = null;
-      kept.push(item);
-    });
-    this.queue = kept;
-  }
+/**
+ * Halves a list of items: each one that is dropped leaves its oldest sent instant to the next one, so lag never shrinks by
+ * it. Only a committed item can take that over, because any other may yet leave the list without arriving.
+ */
+function thinned<T extends Outstanding<unknown>>(items: readonly T[]): T[] {
+  const left: T[] = [];
+  let carry: Us | null = null;
+  items.forEach((item, i) => {
+    const edge = i === 0 || i >= items.length - 2;
+    const next = items[i + 1];
+    if (!edge && i % 2 === 1 && item.state === 'uncertain') return;
+    if (!edge && i % 2 === 1 && item.state === 'acked' && next?.state === 'acked') {
+      carry = item.oldestSentAt;
+      return;
+    }
+    if (carry !== null) item.oldestSentAt = carry;
+    carry = null;
+    left.push(item);
+  });
+  return left;
 }

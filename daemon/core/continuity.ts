@@ -54,12 +54,24 @@ export interface Counter {
   life: string;
 }
 
+/** Something that may be changed by hand, but whose changes must be watched: what is done in between leaves no trace. */
+export interface Guarded {
+  key: string;
+  /** A full clause for when it has changed unwatched. */
+  unwatched: string;
+  value: string;
+  /** Equal in two looks that were followed by others so closely that what was done showed by itself. */
+  watch: string;
+  life: string;
+}
+
 /** Flaws that stay visible for ever, so that each member counts once: tables that were taken up without their rows. */
 export interface Flaw {
   key: string;
   /** Begins the clause that the new members end. */
   what: string;
-  members: readonly string[];
+  /** By an id that another one of the same name would not have. */
+  members: readonly { id: string; name: string }[];
 }
 
 /** One look at everything that the chain hangs on. What could not be seen is left out, and its memory stays. */
@@ -68,6 +80,7 @@ export interface ChainFacts {
   positions: readonly RisingPosition[];
   driven?: readonly DrivenPosition[];
   counters?: readonly Counter[];
+  guarded?: readonly Guarded[];
   flaws?: readonly Flaw[];
   /**
    * Breaks that last, each a full clause: `slot shop_sub is missing on the source`. One that is accepted while it lasts
@@ -90,6 +103,8 @@ export interface ChainMemory {
   rising: Record<string, { position: string; life: string }>;
   driven: Record<string, { position: string; driver: string; life: string }>;
   counters: Record<string, { value: number; life: string }>;
+  guarded: Record<string, { value: string; watch: string; life: string }>;
+  /** Ids of members. */
   flaws: Record<string, readonly string[]>;
   breaks: Break[];
 }
@@ -101,7 +116,7 @@ const MOST_NAMED = 10;
 
 /** Starts the memory of a chain that is seen for the first time. */
 export function newChain(wall: number): ChainMemory {
-  return { since: wall, identities: {}, rising: {}, driven: {}, counters: {}, flaws: {}, breaks: [] };
+  return { since: wall, identities: {}, rising: {}, driven: {}, counters: {}, guarded: {}, flaws: {}, breaks: [] };
 }
 
 /** Folds one look into the memory; answers the new memory and the breaks found in this look that were not known before. */
@@ -142,15 +157,21 @@ export function foldChain(
     if (before?.life === life && value < before.value) found.push(fallen);
     counters[key] = { value, life };
   }
+  const guarded = { ...memory.guarded };
+  for (const { key, unwatched, value, watch, life } of facts.guarded ?? []) {
+    const before = guarded[key];
+    if (before?.life === life && before.watch !== watch && before.value !== value) found.push(unwatched);
+    guarded[key] = { value, watch, life };
+  }
   const flaws = { ...memory.flaws };
   for (const { key, what, members } of facts.flaws ?? []) {
     const before = new Set(flaws[key] ?? []);
-    const fresh = members.filter((m) => !before.has(m));
-    if (fresh.length > 0) found.push(`${what} ${named(fresh)}`);
-    flaws[key] = [...members];
+    const fresh = members.filter(({ id }) => !before.has(id));
+    if (fresh.length > 0) found.push(`${what} ${named(fresh.map(({ name }) => name))}`);
+    flaws[key] = members.map(({ id }) => id);
   }
   const { breaks, news } = latch(memory.breaks, found, wall);
-  return { memory: { since: memory.since, identities, rising, driven, counters, flaws, breaks }, news };
+  return { memory: { since: memory.since, identities, rising, driven, counters, guarded, flaws, breaks }, news };
 }
 
 /** Latches breaks that are plain without a look; answers those that were not known before. */

@@ -1,8 +1,10 @@
 /**
  * Drain estimate: how long the target would need to apply what is outstanding if writes stopped now. The rate of apply
- * is learnt only while there is a backlog, because an idle applier shows the rate of the writers, not its own. The upper
+ * is learnt only while there is a backlog, because an idle applier shows the rate of the writers, not its own, and only
+ * while it moves: what held apply up (a lock, a disabled subscription) took its time whatever the bytes. The upper
  * bound uses the slow end of the rates seen, so that it holds in at least 95 of 100 cases; it never lies below
- * `lag_by_position`, because a delay on the way is no matter of bytes.
+ * `lag_by_position`, because a delay on the way is no matter of bytes. While nothing is being applied (a large transaction
+ * shows its progress only at its end) it grows several times as fast as the time, until there is no end to predict.
  */
 import type { Us } from './clock.js';
 import type { Applied, AppliedFault } from './observation.js';
@@ -35,6 +37,15 @@ const STRETCH_US: Us = 200_000;
 const GAP_US: Us = 5_000_000;
 /** A backlog of which nothing was applied for longer than this has no end that could be predicted. */
 const STUCK_US: Us = 2_000_000;
+/** A stretch in which nothing was applied for longer than this tells how long apply was held up, and not how fast it is. */
+const HELD_UP_US: Us = 500_000;
+/** Of so many stretches, this many in which apply was held up are no exception: then that is how fast it is. */
+const RECENT = 10;
+const NO_EXCEPTION = 3;
+/** Nothing applied for so long is usual, and says nothing yet. */
+const USUAL_PAUSE_US: Us = 250_000;
+/** A pause that has lasted longer may last so many times as long again. */
+const PAUSE_FACTOR = 4;
 /** How many rates are remembered. */
 const REMEMBERED = 120;
 /** Share of the time that the upper bound allows to be slower. */
@@ -48,6 +59,8 @@ const SETTLE_US: Us = 250_000;
 interface Rate {
   perSecond: number;
   us: Us;
+  /** Nothing was applied for a while in it. */
+  heldUp: boolean;
 }
 
 /** Learns the apply rate of one flow and predicts how long a backlog would take. */
@@ -59,6 +72,8 @@ export class DrainEstimator {
   private latest: DrainSample | null = null;
   /** Since when nothing has been applied although there is a backlog. */
   private stuckSince: Us | null = null;
+  /** Whether it was held up in the present stretch. */
+  private paused = false;
 
   /** Takes one sample; samples must come in the order of their instants. */
   observe(sample: DrainSample): void {
@@ -73,21 +88,28 @@ export class DrainEstimator {
     }
     if (before !== null && sample.at - before.at > GAP_US) this.start = null;
     const progressed = before === null || sample.appliedBytes > before.appliedBytes;
+    if (this.stuckSince !== null && sample.at - this.stuckSince > HELD_UP_US) this.paused = true;
     if (progressed || before.backlogBytes === 0 || sample.backlogBytes === 0) this.stuckSince = null;
     else this.stuckSince ??= before.at;
 
     const start = this.start;
     if (sample.backlogBytes < CAUGHT_UP_BYTES) {
-      if (start !== null) remember(this.atLeast, start, sample);
-      this.start = null;
+      if (start !== null) remember(this.atLeast, start, sample, false);
+      this.begin(null);
     } else if (start === null) {
-      this.start = sample;
+      this.begin(sample);
     } else if (progressed && sample.at - start.at >= STRETCH_US) {
       // A stretch ends only with progress: a transaction is applied for seconds and then counts all at once, and the
       // time that it took must not be lost.
-      remember(this.rates, start, sample);
-      this.start = sample;
+      remember(this.rates, start, sample, this.paused);
+      this.begin(sample);
     }
+  }
+
+  /** Begins a stretch, or none. */
+  private begin(start: DrainSample | null): void {
+    this.start = start;
+    this.paused = false;
   }
 
   /** The instants of what was observed mean nothing any more; rates that were learnt stay. */
@@ -114,20 +136,31 @@ export class DrainEstimator {
     }
     const { backlogBytes: bytes } = sample;
     const eta = this.typical(bytes);
-    if (bytes < CAUGHT_UP_BYTES) return { kind: 'caught-up', high: eta === null ? 0 : this.bound(bytes, eta) };
+    const pauseUs = this.stuckSince === null ? 0 : now - this.stuckSince;
+    const pause = (PAUSE_FACTOR * Math.max(0, pauseUs - USUAL_PAUSE_US)) / 1e6;
+    if (bytes < CAUGHT_UP_BYTES)
+      return { kind: 'caught-up', high: pause + (eta === null ? 0 : this.bound(bytes, eta)) };
     if (eta === null) return { kind: 'none', reason: 'there is a backlog, and no rate of apply has been seen yet' };
-    return { kind: 'draining', eta, high: this.bound(bytes, eta) };
+    return { kind: 'draining', eta, high: pause + this.bound(bytes, eta) };
   }
 
   private typical(bytes: number): number | null {
-    const rates = this.rates.length > 0 ? this.rates : this.atLeast;
+    const rates = this.rates.length > 0 ? this.telling() : this.atLeast;
     return rates.length === 0 ? null : bytes / quantile(rates, 0.5);
+  }
+
+  /** The rates that tell how fast it is: without those while it was held up, where that was the exception. */
+  private telling(): readonly Rate[] {
+    const moving = this.rates.filter((rate) => !rate.heldUp);
+    const exception = this.rates.slice(-RECENT).filter((rate) => rate.heldUp).length < NO_EXCEPTION;
+    return exception && moving.length > 0 ? moving : this.rates;
   }
 
   private bound(bytes: number, eta: number): number {
     if (this.rates.length === 0) return 2 * eta;
-    const high = bytes / quantile(this.rates, SLOW_SHARE);
-    return this.rates.length >= ENOUGH ? high : Math.max(high, 2 * eta);
+    const rates = this.telling();
+    const high = bytes / quantile(rates, SLOW_SHARE);
+    return rates.length >= ENOUGH ? high : Math.max(high, 2 * eta);
   }
 }
 
@@ -212,10 +245,10 @@ export class LinkDrain {
   }
 }
 
-function remember(rates: Rate[], start: DrainSample, end: DrainSample): void {
+function remember(rates: Rate[], start: DrainSample, end: DrainSample, heldUp: boolean): void {
   const us = end.at - start.at;
   if (us <= 0 || end.appliedBytes <= start.appliedBytes) return;
-  rates.push({ perSecond: ((end.appliedBytes - start.appliedBytes) / us) * 1e6, us });
+  rates.push({ perSecond: ((end.appliedBytes - start.appliedBytes) / us) * 1e6, us, heldUp });
   if (rates.length > REMEMBERED) rates.shift();
 }
 

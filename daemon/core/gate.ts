@@ -14,7 +14,8 @@ import { EMPTY_HOLD, foldHold, steadyHold, type Hold, type HoldState } from './h
 import { stateAt, valueAt, type Reading } from './signal.js';
 import type { Unit } from './units.js';
 import { formatDurationUs } from './units.js';
-import { windowTruthOver, windowValue, type Sample } from './window.js';
+import { windowTruthOver, windowValue, type Windowed } from './window.js';
+import { WindowPast } from './window-past.js';
 
 export type GateState = 'open' | 'closed' | 'unknown';
 
@@ -65,8 +66,8 @@ interface ConditionNode {
   condition: Condition;
   hold: Hold;
   lastBroken: { at: Us; value: number | null } | null;
-  /** Readings of the window, oldest first, for conditions with a function. */
-  samples: Sample[];
+  /** Readings of the window, for conditions with a function. */
+  past: WindowPast;
   /** What it said, and of which reading, when it was last found unchanged. */
   unchanged: { state: HoldState; reading: Reading | null } | null;
 }
@@ -124,7 +125,7 @@ export class GateGroup {
         condition,
         hold: EMPTY_HOLD,
         lastBroken: null,
-        samples: [],
+        past: new WindowPast(),
         unchanged: null,
       })),
       state: 'unknown',
@@ -327,26 +328,27 @@ export class GateGroup {
   ): Span<Truth>[] {
     const reading = this.around.reading(c.migration, c.signal);
     if (c.fn === null) return truthOver(reading, c.op, c.threshold, from, to);
-    const samples = [...node.samples, { from, to, reading }];
-    const { name, windowUs } = c.fn;
+    const windowed: Windowed = { ...c.fn, toleranceUs };
+    const present = { from, to, reading };
+    const truth = windowTruthOver(node.past, present, windowed, c.op, c.threshold, from, to);
     if (final) {
-      const last = node.samples.at(-1);
-      if (last?.to === from && isSameReading(last.reading, reading)) last.to = to;
-      else node.samples.push({ from, to, reading });
+      node.past.push(present);
       // Back from `from`, not from `to`: transitions inside the stretch are still to be described.
-      const keepFrom = from - windowUs - toleranceUs - 1;
-      while ((node.samples[0]?.to ?? Infinity) < keepFrom) node.samples.shift();
+      node.past.dropBefore(from - c.fn.windowUs - toleranceUs - 1);
     }
-    return windowTruthOver(samples, name, windowUs, toleranceUs, c.op, c.threshold, from, to);
+    return truth;
   }
 
   private value(node: ConditionNode, toleranceUs: Us, t: Us, reading = this.readingOf(node)): number | null {
     const c = node.condition;
     if (c.kind === 'gate' || reading === null) return null;
     if (c.fn === null) return stateAt(reading, t) === 'ok' ? valueAt(reading, t) : null;
-    const samples = [...node.samples, { from: this.next, to: t + 1, reading }];
-    const { value, covered } = windowValue(samples, c.fn.name, c.fn.windowUs, toleranceUs, t);
+    const { value, covered } = this.windowValue(node.past, { ...c.fn, toleranceUs }, reading, t);
     return covered ? value : null;
+  }
+
+  private windowValue(past: WindowPast, windowed: Windowed, reading: Reading, t: Us): ReturnType<typeof windowValue> {
+    return windowValue(past, { from: this.next, to: t + 1, reading }, windowed, t);
   }
 
   private readingOf({ condition: c }: ConditionNode): Reading | null {
@@ -455,33 +457,17 @@ export class GateGroup {
       return `last observed ${formatDurationUs(t - reading.observedAt)} ago, which is too old to be trusted (usable for ${formatDurationUs(reading.freshUs)})`;
     }
     if (now === 'unknown') return reading.reason ?? 'nothing has been observed';
-    if (
-      c.fn !== null &&
-      !windowValue([...node.samples, { from: this.next, to: t + 1, reading }], c.fn.name, c.fn.windowUs, toleranceUs, t)
-        .covered
-    ) {
+    if (c.fn !== null && !this.windowValue(node.past, { ...c.fn, toleranceUs }, reading, t).covered) {
       return `the window of ${formatDurationUs(c.fn.windowUs)} is not covered by observations yet`;
     }
     return reading.reason;
   }
 }
 
-/** Whether two readings say the same at every instant: most observations of a link leave its lag as it was. */
-function isSameReading(a: Reading, b: Reading): boolean {
-  return (
-    a === b ||
-    (a.value === b.value &&
-      a.growsFrom === b.growsFrom &&
-      a.bound === b.bound &&
-      a.observedAt === b.observedAt &&
-      a.freshUs === b.freshUs)
-  );
-}
-
 /** Drops the past of a condition but for when it was last broken, which stays worth knowing. */
 function startAgain(c: ConditionNode): void {
   c.hold = { ...EMPTY_HOLD, lastFalse: c.hold.lastFalse };
-  c.samples = [];
+  c.past = new WindowPast();
 }
 
 /** The truth of `gate X open`. */

@@ -71,11 +71,13 @@ export class LagTracker {
   private writerFault: { reason: string; at: Us } | null = null;
   private watchFault: { reason: string; at: Us } | null = null;
   private answeredAt: Us | null = null;
+  /** What the target had shown and has lost, until it shows it again. */
+  private loss: { shown: number; left: number | null } | null = null;
 
   constructor(private readonly options: LagOptions) {
     // Two stories differ when one has been ahead for longer than a freshness, so that is how far back both must reach.
     const rememberUs = Math.max(options.lagFreshUs, options.freshUs);
-    this.rows = new Arrivals(rememberUs);
+    this.rows = new Arrivals(rememberUs, true);
     for (const name of options.flows) {
       this.flows.set(name, {
         arrivals: new Arrivals(rememberUs),
@@ -108,10 +110,14 @@ export class LagTracker {
       case 'heartbeat-visible': {
         this.watchFault = null;
         const upTo = o.upTo;
+        if (o.lost !== undefined) {
+          this.rows.lost(upTo);
+          this.loss = { shown: Math.max(o.lost.shown, this.loss?.shown ?? 0), left: upTo };
+        } else if (this.loss !== null && upTo !== null && upTo >= this.loss.shown) this.loss = null;
         const arrival = upTo === null ? null : this.rows.arrived((item) => item.id <= upTo, o.at);
         if (o.askedAt !== null) {
           this.rows.absent(o.askedAt);
-          this.answeredAt = Math.max(this.answeredAt ?? o.at, o.at);
+          this.answeredAt = Math.max(this.answeredAt ?? o.askedAt, o.askedAt);
         }
         return arrival === null ? null : arrival.highUs;
       }
@@ -175,7 +181,7 @@ export class LagTracker {
     // A target that went back (restored, failed over) lacks what had arrived, and nothing says since when.
     if (flow.applied !== null && !reached(o.position, flow.applied)) flow.arrivals.forget();
     flow.applied = o.position;
-    flow.answeredAt = o.at;
+    flow.answeredAt = Math.max(flow.answeredAt ?? o.askedAt, o.askedAt);
     flow.arrivals.arrived((item) => reached(o.position, item.payload), o.at);
     flow.arrivals.absent(o.askedAt);
   }
@@ -189,7 +195,7 @@ export class LagTracker {
     if (committed === null && this.writerFault !== null) {
       return both(unknown(this.writerFault.reason, this.writerFault.at));
     }
-    if (newest === null && committed !== null) {
+    if (newest === null && committed !== null && this.loss === null) {
       const missing = this.notReplicated(committed, now);
       if (missing !== null) return both(unknown(missing, now));
     }
@@ -203,12 +209,13 @@ export class LagTracker {
     const observedAt = Math.max(newest?.at ?? oldest.sentAt, this.answeredAt ?? -Infinity);
     const lowUs = this.rows.lowOutstandingUs();
     if (newest === null || !this.vouched(newest, oldest, committed)) {
-      const reason = notVouched(newest, oldest, now);
+      const reason = this.lossReason() ?? notVouched(newest, oldest, now);
       if (committed === null) return both(unknown(reason, observedAt));
       return both({ ...known(lowUs / 1e6, observedAt, this.options.lagFreshUs, reason), bound: 'at-least' });
     }
-    const high = known(newest.highUs / 1e6, observedAt, this.options.lagFreshUs);
-    const low = known(Math.max(newest.lowUs, lowUs) / 1e6, observedAt, this.options.lagFreshUs);
+    const remark = this.lossReason();
+    const high = known(newest.highUs / 1e6, observedAt, this.options.lagFreshUs, remark);
+    const low = known(Math.max(newest.lowUs, lowUs) / 1e6, observedAt, this.options.lagFreshUs, remark);
     return { high: { ...high, growsFrom: oldest.oldestSentAt }, low };
   }
 
@@ -220,6 +227,17 @@ export class LagTracker {
   private vouched(newest: Arrival, oldest: Outstanding<null>, committed: Outstanding<null> | null): boolean {
     if (oldest.oldestSentAt - newest.sentAt > this.options.lagFreshUs) return false;
     return newest.id > this.brokenSeq || (committed !== null && committed.id <= this.brokenSeq);
+  }
+
+  /** What the target has lost, for people; null when it has lost nothing, or has it back. */
+  private lossReason(): string | null {
+    if (this.loss === null) return null;
+    const { shown, left } = this.loss;
+    const shows = left === null ? 'none' : `only ${left}`;
+    return (
+      `the target showed heartbeat ${shown} and later ${shows}: it was restored, or its lockgate.heartbeat was copied anew or emptied. ` +
+      'Lag counts from the oldest heartbeat that it has lost'
+    );
   }
 
   /** Why a heartbeat that never came although the positions passed it is no lag; null while it may still come. */

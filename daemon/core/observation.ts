@@ -80,6 +80,11 @@ export interface HeartbeatVisible {
   link: LinkId;
   /** Highest visible `seq`, or null when none is. */
   upTo: number | null;
+  /**
+   * Set when the target showed a newer heartbeat before this question was asked (`shown` is its `seq`): it has lost
+   * everything above `upTo`.
+   */
+  lost?: { shown: number };
   askedAt: Us | null;
   /** When the answer or event arrived. */
   at: Us;
@@ -138,6 +143,8 @@ export interface LinkReading {
   value: number | null;
   reason: string | null;
   bound?: 'at-least';
+  /** Just before the question was sent, from which its age counts; left out where `at` is that instant itself. */
+  askedAt?: Us;
   at: Us;
   /** Usable for so long when the collector looks less often than the link's own freshness asks. */
   freshUs?: Us;
@@ -150,6 +157,8 @@ export interface SideReading {
   signal: SideSignal;
   value: number | null;
   reason: string | null;
+  /** Just before the question was sent, from which its age counts; left out where `at` is that instant itself. */
+  askedAt?: Us;
   at: Us;
   freshUs?: Us;
 }
@@ -162,6 +171,8 @@ export interface MigrationReading {
   value: number | null;
   reason: string | null;
   bound?: 'at-least';
+  /** Just before the question was sent, from which its age counts; left out where `at` is that instant itself. */
+  askedAt?: Us;
   at: Us;
   freshUs: Us;
 }
@@ -171,7 +182,11 @@ export interface DirectionRows {
   kind: 'direction-rows';
   database: string;
   rows: readonly DirectionRow[] | null;
+  /** Migrations whose rows make no sense, with the reason; nothing is known of their direction. */
+  unusable?: readonly { migration: string; reason: string }[];
   reason: string | null;
+  /** Just before the question was sent, from which its age counts; left out where `at` is that instant itself. */
+  askedAt?: Us;
   at: Us;
 }
 
@@ -180,6 +195,8 @@ export interface ChainSeen {
   kind: 'chain-seen';
   link: LinkId;
   facts: ChainFacts;
+  /** Just before the question was sent, from which its age counts; left out where `at` is that instant itself. */
+  askedAt?: Us;
   at: Us;
   freshUs: Us;
 }
@@ -238,4 +255,26 @@ export interface DirectionTouched {
   kind: 'direction-touched';
   database: string;
   at: Us;
+}
+
+/** When what an observation says was asked for; null where it tells of a fault or an event, which do not go out of date. */
+export function askedAtOf(o: Observation): Us | null {
+  switch (o.kind) {
+    case 'heartbeat-visible':
+      return o.askedAt;
+    case 'applied':
+      return o.askedAt;
+    case 'position-sampled':
+      return o.sentAt;
+    case 'link-reading':
+    case 'side-reading':
+    case 'migration-reading':
+      return o.value === null ? null : (o.askedAt ?? o.at);
+    case 'direction-rows':
+      return o.rows === null ? null : (o.askedAt ?? o.at);
+    case 'chain-seen':
+      return o.askedAt ?? o.at;
+    default:
+      return null;
+  }
 }

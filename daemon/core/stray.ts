@@ -190,15 +190,20 @@ export class StrayTracker {
     }
     const { since, confirmed } = this.watch;
     this.recent = this.recent.filter((r) => now - r.at <= RATE_US);
-    const over = Math.min(RATE_US, Math.max(1_000_000, now - since));
-    const writes = this.recent.reduce((total, r) => total + r.writes, 0);
+    const count = this.recent.reduce((total, r) => total + r.writes, 0);
+    const writes = known(count / (RATE_US / 1e6), confirmed, FRESH_US);
+    if (confirmed - since < RATE_US) {
+      // Nobody saw what was written in the rest of the ten seconds.
+      writes.bound = 'at-least';
+      writes.reason = `watched for less than the ${RATE_US / 1e6} s that the rate is taken over`;
+    }
     const last = this.lastWriteAt !== null && this.lastWriteAt >= since ? this.lastWriteAt : null;
     const age: Reading = { ...known(0, confirmed, FRESH_US), growsFrom: last ?? since };
     if (last === null) {
       age.bound = 'at-least';
       age.reason = 'no local write since it is watched';
     }
-    return { writes: known(writes / (over / 1e6), confirmed, FRESH_US), age };
+    return { writes, age };
   }
 
   /** The reading of stray writes, while this side is the passive one. */

@@ -1,140 +1,82 @@
 /**
  * Functions over a window of a signal: `max`, `min`, `avg` and percentiles, weighted by time. A window that observations
- * do not cover is unknown, unless what was seen in it decides the comparison already.
+ * do not cover is unknown, unless what was seen in it decides the comparison already. `present` is always the stretch that
+ * follows the past and is going on.
  */
 import type { Us } from './clock.js';
 import { breakpoints, compare, growthFrom, pushSpan, staleFrom, type Span, type Truth } from './compare.js';
 import type { Comparator, WindowFunction } from './condition.js';
-import { valueAt, type Reading } from './signal.js';
+import { quantile } from './distribution.js';
+import { valueAt } from './signal.js';
+import { isExact, type Piece, type Sample, type WindowPast } from './window-past.js';
 
-/** A stretch `[from, to)` in which one reading stood; the reading itself says when in it it was known. */
-export interface Sample {
-  from: Us;
-  to: Us;
-  reading: Reading;
+/** A function over a window, and for how long unknown stretches in it are tolerated. */
+export interface Windowed {
+  name: WindowFunction;
+  windowUs: Us;
+  toleranceUs: Us;
 }
 
-/** A known part of a window: rises from `low` to `high` in a straight line (equal when constant) over `[from, to)`. */
-interface Part {
-  from: Us;
-  to: Us;
-  low: number;
-  high: number;
-}
-
-const KNOWN_ENOUGH = (reading: Reading): boolean =>
-  reading.value !== null && Number.isFinite(reading.value) && reading.bound === 'exact';
-
-function partsOf(samples: readonly Sample[], from: Us, to: Us): Part[] {
-  const parts: Part[] = [];
-  for (const { reading, ...span } of samples) {
-    const a = Math.max(span.from, from);
-    const b = Math.min(span.to, to, staleFrom(reading));
-    if (b <= a || !KNOWN_ENOUGH(reading)) continue;
-    const value = reading.value ?? 0;
-    if (reading.growsFrom === null) {
-      parts.push({ from: a, to: b, low: value, high: value });
-      continue;
-    }
-    const growth = Math.min(Math.max(growthFrom(reading), a), b);
-    if (growth > a) parts.push({ from: a, to: growth, low: value, high: value });
-    if (b > growth) {
-      parts.push({
-        from: growth,
-        to: b,
-        low: (growth - reading.growsFrom) / 1e6,
-        high: (b - 1 - reading.growsFrom) / 1e6,
-      });
-    }
-  }
-  return parts;
-}
-
-function covered(parts: readonly Part[], from: Us, to: Us, toleranceUs: Us): boolean {
-  if (parts.length === 0) return false;
+function covered(pieces: readonly Piece[], from: Us, to: Us, toleranceUs: Us): boolean {
   let at = from;
-  for (const part of parts) {
-    if (part.from - at > toleranceUs) return false;
-    at = part.to;
+  for (const { sum } of pieces) {
+    if (sum.knownUs === 0) continue;
+    if (sum.from - at > toleranceUs || sum.gapUs > toleranceUs) return false;
+    at = sum.to;
   }
-  return to - at <= 0;
-}
-
-function average(parts: readonly Part[]): number {
-  const total = parts.reduce((sum, p) => sum + (p.to - p.from), 0);
-  return parts.reduce((sum, p) => sum + ((p.low + p.high) / 2) * (p.to - p.from), 0) / total;
-}
-
-function quantile(parts: readonly Part[], q: number): number {
-  const total = parts.reduce((sum, p) => sum + (p.to - p.from), 0);
-  const edges = [...new Set(parts.flatMap((p) => [p.low, p.high]))].sort((a, b) => a - b);
-  const below = (v: number): number =>
-    parts.reduce((sum, p) => {
-      const length = p.to - p.from;
-      if (p.high <= v) return sum + length;
-      if (p.low >= v) return sum;
-      return sum + (length * (v - p.low)) / (p.high - p.low);
-    }, 0);
-  // The least edge at which the share is reached, by bisection; inside a sloped stretch the answer lies between two edges.
-  let lo = 0;
-  let hi = edges.length - 1;
-  while (lo < hi) {
-    const mid = (lo + hi) >> 1;
-    if (below(edges[mid] ?? 0) >= q * total) hi = mid;
-    else lo = mid + 1;
-  }
-  const upper = edges[lo] ?? 0;
-  const lower = edges[lo - 1];
-  if (lower === undefined) return upper;
-  const atLower = below(lower);
-  // Time spent exactly at `upper` makes a step there, so interpolate only over the sloped share between the two edges.
-  const slopedHere = parts.reduce((sum, p) => {
-    if (p.low <= lower && p.high >= upper && p.high > p.low)
-      return sum + ((p.to - p.from) * (upper - lower)) / (p.high - p.low);
-    return sum;
-  }, 0);
-  const need = q * total - atLower;
-  return need < slopedHere ? lower + ((upper - lower) * need) / slopedHere : upper;
+  return at >= to;
 }
 
 /**
  * The value of a function over the window `[t - windowUs, t]`, both ends included. `value` is null when nothing is known
- * in the window; `covered` tells whether every instant of it was known, unknown stretches within the tolerance aside.
+ * in the window; `covered` tells whether every instant of it was known, unknown stretches within the tolerance aside. A
+ * maximum is never below what the truth is known to have reached, in stretches of which nothing else is known either.
  */
 export function windowValue(
-  samples: readonly Sample[],
-  fn: WindowFunction,
-  windowUs: Us,
-  toleranceUs: Us,
+  past: WindowPast,
+  present: Sample | null,
+  { name, windowUs, toleranceUs }: Windowed,
   t: Us,
 ): { value: number | null; covered: boolean } {
   const from = t - windowUs;
-  const parts = partsOf(samples, from, t + 1);
-  if (parts.length === 0) return { value: null, covered: false };
-  const isCovered = covered(parts, from, t + 1, toleranceUs);
-  switch (fn) {
+  const pieces = past.pieces(present, from, t + 1);
+  let knownUs = 0;
+  let high = -Infinity;
+  let low = Infinity;
+  let area = 0;
+  for (const { sum } of pieces) {
+    knownUs += sum.knownUs;
+    high = Math.max(high, sum.high, name === 'max' ? sum.least : -Infinity);
+    low = Math.min(low, sum.low);
+    area += sum.area;
+  }
+  if (knownUs === 0) return { value: high === -Infinity ? null : high, covered: false };
+  const isCovered = covered(pieces, from, t + 1, toleranceUs);
+  switch (name) {
     case 'max':
-      return { value: parts.reduce((most, p) => Math.max(most, p.high), -Infinity), covered: isCovered };
+      return { value: high, covered: isCovered };
     case 'min':
-      return { value: parts.reduce((least, p) => Math.min(least, p.low), Infinity), covered: isCovered };
+      return { value: low, covered: isCovered };
     case 'avg':
-      return { value: average(parts), covered: isCovered };
-    default:
-      return { value: quantile(parts, Number(fn.slice(1)) / 100), covered: isCovered };
+      return { value: area / knownUs, covered: isCovered };
+    default: {
+      const distributions = pieces.flatMap((p) => (p.sum.knownUs === 0 ? [] : [p.distribution()]));
+      return { value: quantile(distributions, Number(name.slice(1)) / 100, knownUs), covered: isCovered };
+    }
   }
 }
 
 /** The truth of `fn(signal, window) op threshold` at one instant. */
-export function windowTruthAt(
-  samples: readonly Sample[],
-  fn: WindowFunction,
-  windowUs: Us,
-  toleranceUs: Us,
+function windowTruthAt(
+  past: WindowPast,
+  present: Sample | null,
+  windowed: Windowed,
   op: Comparator,
   threshold: number,
   t: Us,
 ): Truth {
-  const { value, covered: isCovered } = windowValue(samples, fn, windowUs, toleranceUs, t);
+  const { name: fn } = windowed;
+  const { value, covered: isCovered } = windowValue(past, present, windowed, t);
   if (value === null) return 'unknown';
   if (isCovered) return compare(value, op, threshold) ? 'true' : 'false';
   // More observations can only raise a maximum and lower a minimum; what that cannot change is decided already.
@@ -163,34 +105,31 @@ export function windowTruthAt(
  * counts for the whole stretch.
  */
 export function windowTruthOver(
-  samples: readonly Sample[],
-  fn: WindowFunction,
-  windowUs: Us,
-  toleranceUs: Us,
+  past: WindowPast,
+  present: Sample | null,
+  windowed: Windowed,
   op: Comparator,
   threshold: number,
   from: Us,
   to: Us,
 ): Span<Truth>[] {
+  const { name, windowUs, toleranceUs } = windowed;
+  const truth = (t: Us): Truth => windowTruthAt(past, present, windowed, op, threshold, t);
+  if (to - from === 1) return [{ from, to, is: truth(from) }];
   const points = new Set<Us>();
-  const add = (p: Us): void => {
-    if (p > from && p < to) points.add(p);
-  };
-  const shifts = [0, windowUs - toleranceUs, windowUs, windowUs + 1];
-  for (const sample of samples) {
-    // Of a long window only a few samples are at its edges now; the others are passed over cheaply.
-    if (!shifts.some((shift) => sample.to + shift > from && sample.from + shift < to)) continue;
-    const inside = [sample.from, sample.to, ...breakpoints(sample.reading, threshold, sample.from, sample.to)];
-    for (const p of inside) for (const shift of shifts) add(p + shift);
+  for (const shift of [0, windowUs - toleranceUs, windowUs, windowUs + 1]) {
+    for (const sample of past.overlapping(present, from - shift, to - shift)) {
+      const inside = [sample.from, sample.to, ...breakpoints(sample.reading, threshold, sample.from, sample.to)];
+      for (const p of inside) if (p + shift > from && p + shift < to) points.add(p + shift);
+    }
   }
-  const exact = fn === 'max' || fn === 'min';
-  const truth = (t: Us): Truth => windowTruthAt(samples, fn, windowUs, toleranceUs, op, threshold, t);
+  const exact = name === 'max' || name === 'min';
   const spans: Span<Truth>[] = [];
   let at = from;
   for (const next of [...[...points].sort((a, b) => a - b), to]) {
     let worst = truth(at);
     if (!exact && next - at > 1) worst = worse(worst, truth(next - 1));
-    if (fn === 'avg') for (const t of turns(samples, windowUs, at, next)) worst = worse(worst, truth(t));
+    if (name === 'avg') for (const t of turns(past, present, windowUs, at, next)) worst = worse(worst, truth(t));
     pushSpan(spans, at, next, worst);
     at = next;
   }
@@ -203,19 +142,19 @@ export function windowTruthOver(
  * towards what enters and away from what leaves, so it turns where the two are equal. (When only something enters, it
  * turns where it meets that, and what enters has then just crossed the threshold itself: one of the breakpoints.)
  */
-function turns(samples: readonly Sample[], windowUs: Us, from: Us, to: Us): Us[] {
+function turns(past: WindowPast, present: Sample | null, windowUs: Us, from: Us, to: Us): Us[] {
   if (to - from < 3) return [];
-  const enters = pieceAt(samples, from);
-  const leaves = pieceAt(samples, from - windowUs - 1);
+  const enters = pieceAt(past, present, from);
+  const leaves = pieceAt(past, present, from - windowUs - 1);
   if (enters === null || leaves === null || enters.rises === leaves.rises) return [];
   const turn = from + Math.round((enters.rises ? 1 : -1) * (leaves.value - enters.value) * 1e6);
   return [turn - 1, turn, turn + 1].filter((t) => t > from && t < to);
 }
 
 /** The value at one instant, and whether it is rising; null when it is not known. */
-function pieceAt(samples: readonly Sample[], t: Us): { value: number; rises: boolean } | null {
-  const reading = samples.find((s) => s.from <= t && t < s.to)?.reading;
-  if (reading === undefined || !KNOWN_ENOUGH(reading) || t >= staleFrom(reading)) return null;
+function pieceAt(past: WindowPast, present: Sample | null, t: Us): { value: number; rises: boolean } | null {
+  const reading = past.overlapping(present, t, t + 1)[0]?.reading;
+  if (reading === undefined || !isExact(reading) || t >= staleFrom(reading)) return null;
   return { value: valueAt(reading, t) ?? 0, rises: t >= growthFrom(reading) };
 }
 

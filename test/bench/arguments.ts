@@ -1,5 +1,5 @@
 /** The measurements there are, in the order in which they run. */
-export const SECTIONS = ['core', 'check', 'lag', 'gate'] as const;
+export const SECTIONS = ['core', 'check', 'lag', 'gate', 'links', 'cost', 'drain', 'week'] as const;
 
 export type SectionName = (typeof SECTIONS)[number];
 
@@ -15,13 +15,17 @@ export interface BenchOptions {
 /** What `--help` prints. */
 export const HELP = `Usage: npm run bench -- [options]
 
-Measures lockgate on this machine, with real PostgreSQL servers and the real daemon. About ten minutes, two with
---quick. Progress goes to standard error, results to standard output.
+Measures lockgate on this machine, with real PostgreSQL servers and the real daemon. About half an hour, six minutes
+with --quick. Progress goes to standard error, results to standard output.
 
   lag     how far the lag that is shown lies from the true one, for each way to watch, at rest and under load
   gate    from a fault to the first check that is not 200
   check   requests a second that check answers, beside a bare node:http server with the same answer
   core    observations a second with 200 links and 300 gates, and what a verdict costs
+  links   processor time and memory of the daemon with 1, 50 and 200 links
+  cost    what lockgate costs the source: processor time, transactions and WAL, at rest and under load
+  drain   how often the upper bound of the drain time held, over backlogs of many causes and sizes
+  week    what becomes of the heartbeat table in a week of heartbeats
 
 Options:
   --only LIST  of ${SECTIONS.join(',')}
@@ -29,8 +33,8 @@ Options:
   --json       one JSON document in place of the tables
   -h, --help   show this help
 
-Exit codes: 0 measured (however slow the machine is), 1 some lag was below the truth or a measurement could not be made,
-2 wrong usage.
+Exit codes: 0 measured (however slow the machine is), 1 something was wrong (some lag was below the truth, a gate was
+not open, a bound did not hold, the table grew) or could not be measured, 2 wrong usage.
 `;
 
 /** Parses the command line; a text is what is wrong with it. */

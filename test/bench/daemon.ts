@@ -17,7 +17,7 @@ import { pinned } from './machine.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 /** Within the repository, so that packages are found, and where nobody looks for sources. */
-const compiled = join(root, 'node_modules/.cache/lockgate-bench');
+const cache = join(root, 'node_modules/.cache');
 
 /** A running daemon. */
 export interface BenchDaemon {
@@ -35,8 +35,9 @@ function nothing(): void {
   // The benchmark looks at the observations themselves.
 }
 
-/** Compiles the daemon from the present sources and returns its main file. */
-export async function compileDaemon(): Promise<string> {
+/** Compiles the daemon from the present sources into a folder of this name and returns its main file. */
+export async function compileDaemon(name = 'lockgate-bench'): Promise<string> {
+  const compiled = join(cache, name);
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   const args = [tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', compiled, '--sourceMap', 'false'];
   await promisify(execFile)(process.execPath, args, { cwd: root, timeout: 120_000 });
@@ -51,7 +52,16 @@ export function writeConfig(yaml: string): { file: string; config: Config } {
 }
 
 /** Does what `lockgate setup` does, with the administrators' addresses. */
-export async function setUp(config: Config, pair: ServerPair): Promise<void> {
+export function setUp(config: Config, pair: ServerPair): Promise<void> {
+  const admin = new Map([
+    ['onprem', pair.source.adminUrl(pair.database)],
+    ['aws', pair.target.adminUrl(pair.database)],
+  ]);
+  return setUpAll(config, admin);
+}
+
+/** The same for any databases, given the administrators' addresses by name. */
+export async function setUpAll(config: Config, admin: ReadonlyMap<string, string>): Promise<void> {
   const backend = createBackend({
     clock: new SystemClock(),
     env: {},
@@ -60,11 +70,7 @@ export async function setUp(config: Config, pair: ServerPair): Promise<void> {
     log: silent,
     engines: [postgresEngine],
   });
-  const admin = new Map([
-    ['onprem', pair.source.adminUrl(pair.database)],
-    ['aws', pair.target.adminUrl(pair.database)],
-  ]);
-  const signal = AbortSignal.timeout(60_000);
+  const signal = AbortSignal.timeout(300_000);
   for await (const { step, outcome } of backend.setup(config, { admin, dryRun: false, signal })) {
     if (outcome === 'would-do') throw new Error(`setup could not ${step.why} on ${step.database}`);
   }

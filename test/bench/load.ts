@@ -3,7 +3,7 @@ import type { Pair } from '../support/pair.js';
 import { open } from '../support/pair.js';
 
 /** `rest`: nobody but lockgate writes. */
-export type LoadName = 'rest' | 'small' | 'bulk';
+export type LoadName = 'rest' | 'small' | 'brisk' | 'bulk';
 
 /** What a load came to. */
 export interface LoadRate {
@@ -21,6 +21,7 @@ interface LoadPlan {
 
 const plans: Readonly<Record<Exclude<LoadName, 'rest'>, LoadPlan>> = {
   small: { sessions: 3, tps: 500, rows: 1, rowBytes: 64 },
+  brisk: { sessions: 4, tps: 500, rows: 1, rowBytes: 64 },
   bulk: { sessions: 1, tps: 10, rows: 1_000, rowBytes: 1_024 },
 };
 

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { majors } from '../../deploy/demo/postgres-server.js';
+import { childrenOf } from '../../deploy/demo/run-folder.js';
 
 /** Keeps a process on one core; part of util-linux, and done without where it is missing. */
 const PINNER = 'taskset';
@@ -50,14 +51,54 @@ function cpuTimes(): { idle: number; total: number } {
 
 /** The processor time that a process has used so far, in microseconds; NaN where the system does not tell. */
 export function processorTimeUs(pid: number): number {
+  const fields = statFields(pid);
+  return fields === null ? NaN : (Number(fields[11]) + Number(fields[12])) * 10_000;
+}
+
+/** After the command, which may hold spaces, user and system time are the 12th and 13th field, in 1/100 s. */
+function statFields(pid: number): string[] | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The command may hold spaces; after its closing parenthesis user and system time are the 12th and 13th field, in 1/100 s.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return (Number(fields[11]) + Number(fields[12])) * 10_000;
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   } catch {
-    return NaN;
+    return null;
   }
+}
+
+/**
+ * The processor time that a process of one thread has used so far, in microseconds, to the nanosecond where the system
+ * tells it: a session that works for a millisecond now and then would else show nothing.
+ */
+export function singleThreadTimeUs(pid: number): number {
+  try {
+    const [ns = NaN] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ').map(Number);
+    return ns / 1_000;
+  } catch {
+    return processorTimeUs(pid);
+  }
+}
+
+/**
+ * The processor time that a PostgreSQL server has used so far, in microseconds: its postmaster, all sessions and workers,
+ * and those that have ended.
+ */
+export function serverTimeUs(postmaster: number): number {
+  // Fields 14 and 15 are the times of the children that it has waited for.
+  const ended = ((fields) => (Number(fields?.[13]) + Number(fields?.[14])) * 10_000)(statFields(postmaster));
+  const running = childrenOf(postmaster).map((pid) => singleThreadTimeUs(pid) || 0);
+  return running.reduce((sum, us) => sum + us, singleThreadTimeUs(postmaster) + ended);
+}
+
+/** The memory of a process in bytes, at present and at most so far; NaN where the system does not tell. */
+export function memoryOf(pid: number): { rss: number; peak: number } {
+  let status = '';
+  try {
+    status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    // Not Linux, or gone.
+  }
+  const kib = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? NaN);
+  return { rss: kib('VmRSS') * 1024, peak: kib('VmHWM') * 1024 };
 }
 
 /** The command that runs a program on one core, or on any where that cannot be had. */

@@ -17,6 +17,14 @@ async function run(name: SectionName, context: BenchContext): Promise<SectionRes
       return (await import('./check.js')).measureCheck(context);
     case 'core':
       return (await import('./core.js')).measureCore(context);
+    case 'links':
+      return (await import('./links.js')).measureLinks(context);
+    case 'cost':
+      return (await import('./cost.js')).measureCost(context);
+    case 'drain':
+      return (await import('./drain.js')).measureDrain(context);
+    case 'week':
+      return (await import('./week.js')).measureWeek(context);
   }
 }
 

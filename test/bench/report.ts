@@ -12,7 +12,7 @@ export interface SectionResult {
   readonly tables: readonly Table[];
   /** The same for machines. */
   readonly data: unknown;
-  /** How many samples of lag lay below the truth: the one figure that must be 0 on any machine. */
+  /** How many things were as they must not be on any machine: lag below the truth, gates that did not open, bounds that did not hold. */
   readonly wrong?: number;
 }
 

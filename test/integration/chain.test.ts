@@ -113,7 +113,7 @@ describe.each(testedMajors)('the chain of logical replication on PostgreSQL %i',
     await trade();
   });
 
-  it.runIf(major >= 14)('breaks when the slot was dropped and made anew between two looks', async () => {
+  it('breaks when the slot was dropped and made anew between two looks', async () => {
     await trade();
     await bench.looks(2);
     await bench.stop();
@@ -121,7 +121,9 @@ describe.each(testedMajors)('the chain of logical replication on PostgreSQL %i',
     await pair.dropSlot();
     await pair.onSource(`select pg_create_logical_replication_slot('shop_sub', 'pgoutput')`);
     await bench.start();
-    await bench.broken(/slot shop_sub on onprem was made anew: its statistics began again/);
+    if (major >= 14) await bench.broken(/slot shop_sub on onprem was made anew: its statistics began again/);
+    // For 13, which keeps no statistics of slots.
+    await bench.broken(/subscription shop_sub on aws was altered while lockgate was not looking/);
     await pair.enableSubscription();
   });
 
@@ -215,11 +217,23 @@ describe.each(testedMajors)('the chain of logical replication on PostgreSQL %i',
     await trade();
     await pair.disableSubscription();
     await slotFree();
-    await pair.onSource(`alter system set max_slot_wal_keep_size = '1MB'`);
-    await pair.onSource('select pg_reload_conf()');
-    await waitFor('the slot to be lost', 20_000, async () => {
+    // The other flow's slot is no part of this: the limit comes only once it is far ahead of the one that is left behind.
+    const segment = 16 * 1024 * 1024;
+    await waitFor('the other slot to be ahead', 30_000, async () => {
       await pair.onSource(`select pg_logical_emit_message(true, 'x', 'x')`);
       await pair.onSource('select pg_switch_wal()');
+      await pair.onSource('checkpoint');
+      const rows = await pair.onSource(
+        `select from pg_replication_slots left_behind, pg_replication_slots other
+          where left_behind.slot_name = 'shop_sub' and pg_current_wal_lsn() - left_behind.restart_lsn > 6 * $1
+            and other.slot_name = 'events_sub' and pg_current_wal_lsn() - other.restart_lsn < 2 * $1`,
+        [segment],
+      );
+      return rows.length > 0;
+    });
+    await pair.onSource(`alter system set max_slot_wal_keep_size = '64MB'`);
+    await pair.onSource('select pg_reload_conf()');
+    await waitFor('the slot to be lost', 20_000, async () => {
       await pair.onSource('checkpoint');
       const rows = await pair.onSource(
         `select from pg_replication_slots where slot_name = 'shop_sub' and wal_status = 'lost'`,

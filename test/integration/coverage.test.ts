@@ -6,11 +6,12 @@ import type { LinkReading, Observation } from '../../daemon/core/observation.js'
 import type { LinkSignal } from '../../daemon/core/signal.js';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { contextOf, databaseAt, listenTo, planOf, type Listening } from '../support/listening.js';
+import { testedMajors } from '../support/majors.js';
 import { startPair, type Pair } from '../support/pair.js';
 
 const isReading = (o: Observation): o is LinkReading => o.kind === 'link-reading';
 
-describe.each([18, 13])('tables that a link does not carry whole, PostgreSQL %i', (major) => {
+describe.each(testedMajors)('tables that a link does not carry whole, PostgreSQL %i', (major) => {
   let pair: Pair;
   let l: Listening;
   const user = { name: 'lg', password: 'lg' };

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { installHeartbeats, leftovers, startBed, type Bed, type BedOptions } from '../support/heartbeat-bed.js';
+import { testedMajors } from '../support/majors.js';
 import { startPair, type Pair } from '../support/pair.js';
 
 const settle = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
@@ -9,7 +10,7 @@ function freezeOurselves(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
-describe.each([18, 13])('faults of PostgreSQL %i servers', (major) => {
+describe.each(testedMajors)('faults of PostgreSQL %i servers', (major) => {
   let pair: Pair;
   let bed: Bed;
 

@@ -7,11 +7,12 @@ import {
   type Bed,
   type BedOptions,
 } from '../support/heartbeat-bed.js';
+import { testedMajors } from '../support/majors.js';
 import { startPair, type Pair } from '../support/pair.js';
 
 const settle = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
-describe.each([18, 13])('heartbeats between PostgreSQL %i servers', (major) => {
+describe.each(testedMajors)('heartbeats between PostgreSQL %i servers', (major) => {
   let pair: Pair;
   let beds: Bed[] = [];
   const bedWith = (options: BedOptions = {}): Bed => {

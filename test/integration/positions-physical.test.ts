@@ -8,6 +8,7 @@ import { lsnOf, parseLsn, type Position } from '../../daemon/core/position.js';
 import type { LinkSignal } from '../../daemon/core/signal.js';
 import { startPostgres } from '../../deploy/demo/postgres-server.js';
 import { contextOf, databaseAt, listenTo, planOf, type Listening } from '../support/listening.js';
+import { testedMajors } from '../support/majors.js';
 import { startPhysicalPair, type PhysicalPair } from '../support/physical-pair.js';
 
 const isApplied = (o: Observation): o is Applied => o.kind === 'applied';
@@ -15,7 +16,7 @@ const isFault = (o: Observation): o is AppliedFault => o.kind === 'applied-fault
 const isReading = (o: Observation): o is LinkReading => o.kind === 'link-reading';
 const isSide = (o: Observation): o is SideReading => o.kind === 'side-reading';
 
-describe.each([18, 13])('positions of a physical standby of PostgreSQL %i', (major) => {
+describe.each(testedMajors)('positions of a physical standby of PostgreSQL %i', (major) => {
   let pair: PhysicalPair;
   let needs: SampledPositions;
 
@@ -111,10 +112,10 @@ describe.each([18, 13])('positions of a physical standby of PostgreSQL %i', (maj
     }
   });
 
-  it('does not know whether it runs without pg_monitor, but knows the position', async () => {
+  it('does not know whether it runs without pg_read_all_stats, but knows the position', async () => {
     const l = listen('lg_nothing');
     try {
-      expect((await reading(l, 'running', null)).reason).toContain('GRANT pg_monitor TO "lg_nothing"');
+      expect((await reading(l, 'running', null)).reason).toContain('GRANT pg_read_all_stats TO "lg_nothing"');
       await reaches(l, await sample());
     } finally {
       await l.stop();

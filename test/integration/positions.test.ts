@@ -99,7 +99,8 @@ describe.each([18, 13])('positions of logical replication on PostgreSQL %i', (ma
       const [busy, idle] = await Promise.all([reaches(l, 'shop_sub', lsn), reaches(l, 'events_sub', lsn)]);
       expect(busy.askedAt).toBeLessThan(busy.at);
       expect(idle.askedAt).toBe(busy.askedAt);
-      await reading(l, 'backlog_bytes', 0);
+      const backlog = await reading(l, 'backlog_bytes', 0);
+      expect(backlog.askedAt).toBeLessThan(backlog.at);
       const errors = await reading(l, 'errors');
       if (major >= 15) expect(errors).toMatchObject({ value: 0, reason: null });
       else expect(errors).toMatchObject({ value: null, reason: expect.stringContaining('before 15') as unknown });
@@ -274,17 +275,17 @@ describe.each([18, 13])('positions of logical replication on PostgreSQL %i', (ma
   it('is unknown, with the grants that would mend it, to a user who may see nothing', async () => {
     await during(async (l) => {
       const shop = await fault(l, 'shop_sub');
-      expect(shop.reason).toContain('GRANT pg_monitor TO "lg_nothing"');
+      expect(shop.reason).toContain('GRANT pg_read_all_stats TO "lg_nothing"');
       expect(shop.reason).toContain(major >= 14 ? 'GRANT EXECUTE ON FUNCTION' : 'lockgate.origin_progress');
       const running = await reading(l, 'running', null);
-      expect(running.reason).toContain('GRANT pg_monitor TO "lg_nothing"');
+      expect(running.reason).toContain('GRANT pg_read_all_stats TO "lg_nothing"');
       expect((await reading(l, 'backlog_bytes')).value).toBeNull();
-      expect((await reading(l, 'apply_delay')).reason).toContain('GRANT pg_monitor');
+      expect((await reading(l, 'apply_delay')).reason).toContain('GRANT pg_read_all_stats');
       expect(l.heard.filter(isApplied)).toEqual([]);
       // A grant is noticed without a restart.
-      await pair.onSource('grant pg_monitor to lg_nothing');
+      await pair.onSource('grant pg_read_all_stats to lg_nothing');
       await applied(l, 'shop_sub');
-      await pair.onSource('revoke pg_monitor from lg_nothing');
+      await pair.onSource('revoke pg_read_all_stats from lg_nothing');
       await fault(l, 'shop_sub');
     }, users.nothing);
   });

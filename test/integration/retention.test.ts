@@ -6,6 +6,7 @@ import { PositionsCollector } from '../../collectors/postgres/positions.js';
 import type { Applied, LinkReading, Observation } from '../../daemon/core/observation.js';
 import type { LinkSignal } from '../../daemon/core/signal.js';
 import { contextOf, databaseAt, listenTo, planOf, type Listening } from '../support/listening.js';
+import { testedMajors } from '../support/majors.js';
 import { startPair, type Pair, type ServerPair } from '../support/pair.js';
 import { startPhysicalPair, type PhysicalPair } from '../support/physical-pair.js';
 
@@ -38,7 +39,7 @@ async function during(
   }
 }
 
-describe.each([18, 13])('what a subscription keeps back, PostgreSQL %i', (major) => {
+describe.each(testedMajors)('what a subscription keeps back, PostgreSQL %i', (major) => {
   let pair: Pair;
   beforeAll(async () => {
     pair = await startPair({ source: major, target: major });

@@ -8,10 +8,11 @@ import type { LinkConfig } from '../../daemon/core/config.js';
 import type { MigrationReading, Observation } from '../../daemon/core/observation.js';
 import { startPostgres, type PostgresServer } from '../../deploy/demo/postgres-server.js';
 import { contextOf, databaseAt, listenTo, planOf, type Listening } from '../support/listening.js';
+import { testedMajors } from '../support/majors.js';
 
 const isReading = (o: Observation): o is MigrationReading => o.kind === 'migration-reading';
 
-describe.each([18, 13])('sequences of two sides, PostgreSQL %i', (major) => {
+describe.each(testedMajors)('sequences of two sides, PostgreSQL %i', (major) => {
   let source: PostgresServer;
   let target: PostgresServer;
   let l: Listening;

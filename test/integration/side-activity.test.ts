@@ -5,10 +5,11 @@ import type { Observation, SideReading } from '../../daemon/core/observation.js'
 import type { SideSignal } from '../../daemon/core/signal.js';
 import { startPostgres, type PostgresServer } from '../../deploy/demo/postgres-server.js';
 import { contextOf, databaseAt, listenTo, type Listening } from '../support/listening.js';
+import { testedMajors } from '../support/majors.js';
 
 const isSide = (o: Observation): o is SideReading => o.kind === 'side-reading';
 
-describe.each([18, 13])('sessions and transactions of a side, PostgreSQL %i', (major) => {
+describe.each(testedMajors)('sessions and transactions of a side, PostgreSQL %i', (major) => {
   let server: PostgresServer;
   let l: Listening;
   const open = async (database = 'app', name = 'shop'): Promise<pg.Client> => {

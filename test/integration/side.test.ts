@@ -7,11 +7,12 @@ import type { SideSignal } from '../../daemon/core/signal.js';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { startPostgres, type PostgresServer } from '../../deploy/demo/postgres-server.js';
 import { contextOf, databaseAt, listenTo, type Listening } from '../support/listening.js';
+import { testedMajors } from '../support/majors.js';
 import { startProxy, type Proxy } from '../support/proxy.js';
 
 const isSide = (o: Observation): o is SideReading => o.kind === 'side-reading';
 
-describe.each([18, 13])('one side, PostgreSQL %i', (major) => {
+describe.each(testedMajors)('one side, PostgreSQL %i', (major) => {
   let server: PostgresServer;
   let proxy: Proxy;
 
@@ -65,6 +66,7 @@ describe.each([18, 13])('one side, PostgreSQL %i', (major) => {
       expect(writable).toMatchObject({ value: 1, reason: null });
       expect(Math.abs(skew.value ?? NaN)).toBeLessThan(0.02);
       expect(skew.reason).toMatch(/^± \d+(\.\d+)? ms/);
+      for (const each of [reachable, writable, skew]) expect(each.askedAt).toBeLessThan(each.at);
     });
   });
 

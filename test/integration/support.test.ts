@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isAlive, waitFor } from '../../deploy/demo/run-folder.js';
-import { majors, startPostgres } from '../../deploy/demo/postgres-server.js';
+import { startPostgres } from '../../deploy/demo/postgres-server.js';
+import { testedMajors } from '../support/majors.js';
 import { startObserver, type Observer } from '../support/observer.js';
 import { runAll, startPair, type Pair } from '../support/pair.js';
 import { startPhysicalPair } from '../support/physical-pair.js';
@@ -18,7 +19,7 @@ describe('postgres server', () => {
     );
   });
 
-  it.each(majors())(
+  it.each(testedMajors)(
     'starts, stops, survives a kill and is gone after destroy (%i)',
     { timeout: limit },
     async (major) => {
@@ -84,7 +85,7 @@ describe('run folder', () => {
   });
 });
 
-describe.each(majors())('logical pair (%i)', (major) => {
+describe.each(testedMajors)('logical pair (%i)', (major) => {
   let pair: Pair;
   let observer: Observer;
   const cleanups: (() => Promise<void>)[] = [];
@@ -229,7 +230,7 @@ describe.each(majors())('logical pair (%i)', (major) => {
   );
 });
 
-describe.each(majors())('physical pair (%i)', (major) => {
+describe.each(testedMajors)('physical pair (%i)', (major) => {
   it('streams, freezes and promotes', { timeout: limit }, async () => {
     const pair = await startPhysicalPair({ major });
     try {

@@ -9,11 +9,12 @@ import {
   type Bed,
   type BedOptions,
 } from '../support/heartbeat-bed.js';
+import { testedMajors } from '../support/majors.js';
 import { startPair, type Pair } from '../support/pair.js';
 
 const settle = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
-describe.each([18, 13])('the WAL reader on PostgreSQL %i', (major) => {
+describe.each(testedMajors)('the WAL reader on PostgreSQL %i', (major) => {
   let pair: Pair;
   let bed: Bed;
 

@@ -1,15 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import {
-  boundMs,
   expectNoFalseGreen,
   opened,
   runFault,
   startPhysicalScenario,
   startScenario,
-  timing,
   type Scenario,
 } from '../support/scenario.js';
+import { boundMs, timing } from '../support/scenario-setup.js';
 import type { VerdictJson } from '../../daemon/http/port.js';
 import type { ServerPair } from '../support/pair.js';
 

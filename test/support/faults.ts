@@ -1,6 +1,7 @@
 /** The faults of logical replication, as a table: how each is made and healed, and what the gates must do meanwhile. */
 import { sendSignal } from '../../deploy/demo/run-folder.js';
-import { timing, type Fault } from './scenario.js';
+import type { Fault } from './scenario.js';
+import { timing } from './scenario-setup.js';
 
 /** A daemon that cannot see must say so within the freshness of lag and the time-out of one question. */
 const blindWithinMs = Math.max(2 * timing.intervalMs, 1_000) + 1_500;

@@ -25,18 +25,20 @@ export class LocalBench {
   constructor(
     private readonly db: DatabaseConfig,
     private readonly daemonId = 'test',
+    private readonly mayStandBy = true,
   ) {}
 
   /** Begins to watch, as a daemon that starts would, with what the one before had kept. */
   start(): void {
     this.strays = new Strays(JSON.parse(JSON.stringify(this.strays.kept)) as StrayMemories);
     this.turn(this.direction);
-    const collector = new LocalWritesCollector(this.db, {
+    const context = {
       ...contextOf(),
       daemonId: this.daemonId,
       isPassive: () => (this.direction.direction === 'unknown' ? null : this.direction.direction === 'forward'),
       localMark: () => this.memory.mark,
-    });
+    };
+    const collector = new LocalWritesCollector(this.db, context, this.mayStandBy);
     this.listening = listenTo(collector, (o) => this.take(o));
   }
 

@@ -35,6 +35,8 @@ export interface WorkspaceOptions {
   tls?: boolean;
   /** The environment of every command, unless one says otherwise. */
   env?: Record<string, string>;
+  /** The compiled main file to run; the sources unless told. */
+  main?: string;
 }
 
 /** A running daemon. */
@@ -62,7 +64,8 @@ export async function workspace(yaml: (port: number) => string, options: Workspa
   const url = `${options.tls === true ? 'https' : 'http'}://127.0.0.1:${port}`;
   const daemons: Daemon[] = [];
   const command = (args: string[], env: Record<string, string> = {}, by: string[] = []): ChildProcess => {
-    const [first = '', ...rest] = [...by, process.execPath, '--import', 'tsx', join(root, 'daemon/main.ts'), ...args];
+    const program = options.main === undefined ? ['--import', 'tsx', join(root, 'daemon/main.ts')] : [options.main];
+    const [first = '', ...rest] = [...by, process.execPath, ...program, ...args];
     return spawn(first, rest, {
       cwd: root,
       env: { ...process.env, LOCKGATE_URL: url, ...options.env, ...env },

@@ -13,6 +13,9 @@ export interface PairOptions {
   readonly settings?: Readonly<Record<string, string>>;
   readonly sourceSettings?: Readonly<Record<string, string>>;
   readonly targetSettings?: Readonly<Record<string, string>>;
+  /** Environment of the servers, for a clock of their own for instance. */
+  readonly sourceEnv?: Readonly<Record<string, string>>;
+  readonly targetEnv?: Readonly<Record<string, string>>;
   /** Also replicates public.events by a second flow: events_pub and events_sub. */
   readonly second?: boolean;
 }
@@ -124,6 +127,7 @@ async function buildPair(options: PairOptions, cleanups: (() => Promise<void>)[]
       major: options.source ?? 18,
       database,
       settings: { ...options.settings, ...options.sourceSettings },
+      env: options.sourceEnv ?? {},
     }),
     startPostgres({
       name: 'target',
@@ -131,6 +135,7 @@ async function buildPair(options: PairOptions, cleanups: (() => Promise<void>)[]
       database,
       // The default of 5 s between attempts to restart a worker would dominate every test with a fault in it.
       settings: { wal_retrieve_retry_interval: '500ms', ...options.settings, ...options.targetSettings },
+      env: options.targetEnv ?? {},
     }),
     cleanups,
   );

@@ -8,6 +8,7 @@ import {
   type ChainSlot,
   type ChainSubscription,
   type FlowTrace,
+  type Looks,
   type ServerFacts,
   type SourceSight,
   type TargetSight,
@@ -55,6 +56,7 @@ function judge(
   held: Partial<ChainSlot> | null = {},
   sides: { source?: Partial<ServerFacts>; target?: Partial<TargetSight> } = {},
   traces: ReadonlyMap<string, FlowTrace> = new Map(),
+  looks: Looks = { watch: 'r1/1', stuck: new Set() },
 ): ReturnType<typeof judgeLogicalChain> {
   const target: TargetSight = {
     server: server({ systemIdentifier: '2' }),
@@ -67,7 +69,7 @@ function judge(
     server: server(sides.source),
     slots: new Map(held === null ? [] : [['s', slot(held)]]),
   };
-  return judgeLogicalChain(names, ['f'], target, source, traces);
+  return judgeLogicalChain(names, ['f'], target, source, traces, looks);
 }
 const factsOf = (judged: ReturnType<typeof judgeLogicalChain>): ChainFacts => {
   if (judged.verdict.facts === null) throw new Error(judged.verdict.fault);
@@ -176,11 +178,18 @@ describe('a chain of logical replication', () => {
     expect(source?.life).toBe('standby monday monday');
   });
 
+  it('tells tables taken up without their rows apart by their rows in the catalog', () => {
+    const facts = factsOf(judge({ uncopied: [{ table: 'public.orders', version: '801' }] }));
+    expect(facts.flaws?.find((f) => f.key === 'flow.f.uncopied')?.members).toEqual([
+      { id: '16400 public.orders 801', name: 'public.orders' },
+    ]);
+  });
+
   it('remembers a skip by the row that it changed', () => {
-    const flaw = (over: Partial<ChainSubscription>): readonly string[] | undefined =>
+    const flaw = (over: Partial<ChainSubscription>): readonly unknown[] | undefined =>
       factsOf(judge(over)).flaws?.find((f) => f.key === 'flow.f.skipped')?.members;
     expect(flaw({})).toEqual([]);
-    expect(flaw({ skipped: true })).toEqual(['16400/750']);
+    expect(flaw({ skipped: true })).toEqual([{ id: '16400/750', name: '16400/750' }]);
     expect(flaw({ skipped: true, rowVersion: null })).toEqual([]);
   });
 });
@@ -196,6 +205,38 @@ describe('a chain of physical replication', () => {
     ]);
     expect(judgePhysicalChain(names, server({ systemIdentifier: '9' }), standby).facts?.broken).toHaveLength(1);
     expect(judgePhysicalChain(names, server({ systemIdentifier: null }), standby).fault).toMatch(/GRANT/);
+  });
+});
+
+describe('a subscription that someone has altered', () => {
+  const stuck: Looks = { watch: 'r1/1', stuck: new Set(['f']) };
+  const altered = (over: Partial<ChainSubscription>, looks = stuck, version = 180000): readonly string[] => {
+    const { traces } = judge({}, {}, {}, new Map(), looks);
+    return factsOf(judge({ rowVersion: '751', ...over }, {}, { target: { version } }, traces, looks)).broken;
+  };
+
+  it('is remembered with the stretch of looks in which it was seen', () => {
+    expect(factsOf(judge()).guarded).toEqual([
+      {
+        key: 'flow.f.row',
+        unwatched: expect.stringMatching(/subscription f on aws was altered while lockgate was not looking/) as unknown,
+        value: '750',
+        watch: 'r1/1',
+        life: '16400',
+      },
+    ]);
+    expect(factsOf(judge({ rowVersion: null })).guarded).toEqual([]);
+  });
+
+  it('while its apply fails may have skipped, where the target does not tell', () => {
+    expect(altered({ skipped: null })).toEqual([expect.stringMatching(/may have been told to skip.*track_commit/)]);
+    expect(altered({ skipped: false })).toEqual([]);
+    expect(altered({ skipped: null, rowVersion: '750' })).toEqual([]);
+    expect(altered({ skipped: null, rowVersion: null })).toEqual([]);
+    // What is disabled skips nothing yet, a flow that has not failed has nothing to skip, and before 15 there is no SKIP.
+    expect(altered({ skipped: null, ...asleep })).toEqual([]);
+    expect(altered({ skipped: null }, { watch: 'r1/1', stuck: new Set() })).toEqual([]);
+    expect(altered({ skipped: null }, stuck, 140000)).toEqual([]);
   });
 });
 

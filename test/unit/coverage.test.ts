@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseTablePattern, TableChooser } from '../../daemon/core/table-pattern.js';
-import { catalogPauseMs } from '../../collectors/postgres/catalog-watch.js';
+import { catalogPauseMs, catalogRetryMs } from '../../collectors/postgres/catalog-watch.js';
 import {
   judgeCoverage,
   judgeSyncing,
@@ -340,5 +340,16 @@ describe('how often catalogs are read', () => {
     [5_000, 300_000],
   ])('%s ms of work: every %s ms', (busy, wanted) => {
     expect(catalogPauseMs(2_000, busy)).toBe(wanted);
+  });
+
+  it('asks soon again when there was no answer, and more rarely the more of them', () => {
+    expect([1, 2, 3, 4, 5, 50].map((n) => catalogRetryMs(2_000, 6_000, n))).toEqual([
+      12_000, 24_000, 48_000, 60_000, 60_000, 60_000,
+    ]);
+    expect(catalogRetryMs(2_000, 40, 1)).toBe(2_000);
+  });
+
+  it('asks much later again when the server gave up on it', () => {
+    expect(catalogRetryMs(2_000, 5_000, 0)).toBe(50_000);
   });
 });

@@ -59,7 +59,7 @@ describe('judgeRunning', () => {
     ['read by SQL', {}, { walsender: false, ...hidden }, 0, /no walsender/],
     ['starting', {}, { state: 'startup' }, 0, /in state startup/],
     ['slot taken by another subscriber', { received: null }, {}, 0, /received nothing/],
-    ['hidden columns', {}, hidden, null, /GRANT pg_monitor TO "lg"/],
+    ['hidden columns', {}, hidden, null, /GRANT pg_read_all_stats TO "lg"/],
     ['id unknown', { id: null, worker: null }, {}, null, /GRANT SELECT \(oid\)/],
     ['id unknown but visibly detached', { id: null, worker: null }, detached, 0, /not in use/],
   ];
@@ -117,7 +117,7 @@ describe('judgeApplied', () => {
   it('is a fault, and never zero, where neither may be read', () => {
     const { applied } = judge({ originReadable: false, origin: null }, hidden);
     expect(applied.lsn).toBeNull();
-    expect(applied.reason).toMatch(/GRANT pg_monitor TO "lg".*GRANT EXECUTE ON FUNCTION/);
+    expect(applied.reason).toMatch(/GRANT pg_read_all_stats TO "lg".*GRANT EXECUTE ON FUNCTION/);
     const old = judgeApplied(
       { ...names, toVersion: 130000 },
       { ...sub, originReadable: false, origin: null },
@@ -226,7 +226,7 @@ describe('judgeDelays', () => {
   it('is unknown when idle, hidden or not connected', () => {
     const idle = { visible: true, writeLag: null, replayLag: null };
     expect(judgeDelays([idle], 'lg').transit.reason).toMatch(/idle/);
-    expect(judgeDelays([{ ...idle, visible: false }], 'lg').apply.reason).toMatch(/GRANT pg_monitor TO lg/);
+    expect(judgeDelays([{ ...idle, visible: false }], 'lg').apply.reason).toMatch(/GRANT pg_read_all_stats TO lg/);
     expect(judgeDelays([], 'lg').apply.value).toBeNull();
   });
 });

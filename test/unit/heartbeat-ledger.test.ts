@@ -68,6 +68,13 @@ describe('the heartbeat ledger', () => {
               emit,
             );
             expect(news).toBe(heartbeat !== undefined && !foreign && heartbeat.seq > model.seen);
+            // Every question here is asked after the last answer, so one that shows less shows a loss.
+            const shown = heartbeat === undefined ? 0 : foreign ? model.seen : heartbeat.seq;
+            if (asked && shown < model.seen) {
+              expect(out.at(-1)).toMatchObject({ lost: { shown: model.seen } });
+              model.seen = shown;
+              expect(ledger.carrier(link)).toBe(heartbeat?.run ?? null);
+            } else if (out.length > before) expect(out.at(-1)).not.toHaveProperty('lost');
             if (news && heartbeat !== undefined) {
               model.seen = heartbeat.seq;
               expect(ledger.isSeen(link, heartbeat.run)).toBe(true);
@@ -83,8 +90,12 @@ describe('the heartbeat ledger', () => {
           if (pending !== null && unseen.length <= 500) expect(pending).toBe(unseen[0]?.at);
           if (pending !== null) expect(pending).toBeGreaterThanOrEqual(unseen[0]?.at ?? Infinity);
         }
-        const seqs = out.flatMap((o) => (o.kind === 'heartbeat-visible' ? [o.upTo ?? 0] : []));
-        expect(seqs).toEqual([...seqs].sort((a, b) => a - b));
+        let last = 0;
+        for (const o of out) {
+          if (o.kind !== 'heartbeat-visible') continue;
+          expect((o.upTo ?? 0) < last).toBe(o.lost !== undefined);
+          last = o.upTo ?? 0;
+        }
       }),
       { numRuns: 30 },
     );
@@ -121,6 +132,85 @@ describe('the heartbeat ledger', () => {
     expect(out.at(-1)).toMatchObject({ kind: 'watch-fault', at: 5 });
     expect(ledger.carrier(link)).toBeNull();
     expect(ledger.visible(link, { run, seq, home: 'server 2' }, 6, 7, 'poll', emit)).toBe(true);
+  });
+
+  describe('when the target shows less than before', () => {
+    /** One is asked for at each tick, and answered with the next. */
+    const see = ({ ledger, clock, emit }: ReturnType<typeof setUp>, run: string, seq: number): void => {
+      const asked = clock.monotonicNow();
+      clock.tick(1_000);
+      ledger.visible(link, { run, seq }, asked, clock.monotonicNow(), 'poll', emit);
+    };
+    const seenTwo = (): ReturnType<typeof setUp> & { run: string } => {
+      const all = setUp();
+      const run = all.ledger.newRun(link);
+      for (const seq of [1, 2]) {
+        all.ledger.issue(link, run, all.emit);
+        see(all, run, seq);
+      }
+      return { ...all, run };
+    };
+
+    test('to a question asked later, it has lost the rest', () => {
+      const { ledger, clock, out, emit, run } = seenTwo();
+      const asked = clock.monotonicNow();
+      expect(ledger.visible(link, { run, seq: 1 }, asked, asked + 500, 'poll', emit)).toBe(false);
+      expect(out.at(-1)).toMatchObject({ kind: 'heartbeat-visible', upTo: 1, lost: { shown: 2 } });
+      expect([ledger.carrier(link), ledger.pending(link)]).toEqual([run, ledger.sentAt(link, run, 2)]);
+      // And it is told once.
+      ledger.visible(link, { run, seq: 1 }, asked + 600, asked + 700, 'poll', emit);
+      expect(out.at(-1)).toMatchObject({ upTo: 1 });
+      expect(out.at(-1)).not.toHaveProperty('lost');
+      // What was asked before the loss was found, and answered after it, may be older than it.
+      expect(ledger.visible(link, { run, seq: 2 }, asked + 400, asked + 800, 'poll', emit)).toBe(false);
+      expect(out.at(-1)).toMatchObject({ upTo: 1 });
+      expect(ledger.visible(link, { run, seq: 2 }, asked + 900, asked + 950, 'poll', emit)).toBe(true);
+      expect(ledger.pending(link)).toBeNull();
+    });
+
+    test('or no row at all, the run is not updated any more', () => {
+      const { ledger, clock, out, emit } = seenTwo();
+      const asked = clock.monotonicNow();
+      ledger.visible(link, null, asked, asked + 500, 'poll', emit);
+      expect(out.at(-1)).toMatchObject({ upTo: null, lost: { shown: 2 } });
+      expect(ledger.carrier(link)).toBeNull();
+    });
+
+    test('to a question asked before, it says nothing', () => {
+      const { ledger, clock, out, emit, run } = seenTwo();
+      const seenAt = clock.monotonicNow();
+      ledger.visible(link, { run, seq: 1 }, seenAt - 1, seenAt + 500, 'poll', emit);
+      expect(out.at(-1)).toMatchObject({ upTo: 2 });
+      expect(out.at(-1)).not.toHaveProperty('lost');
+      expect(ledger.pending(link)).toBeNull();
+    });
+
+    test('because its row was deleted on the source, it has lost nothing', () => {
+      const { ledger, clock, out, emit, run } = seenTwo();
+      ledger.lose(link, run);
+      const asked = clock.monotonicNow();
+      ledger.visible(link, null, asked, asked + 500, 'poll', emit);
+      expect(out.at(-1)).toMatchObject({ upTo: 2 });
+      expect(out.at(-1)).not.toHaveProperty('lost');
+    });
+
+    test('in a row of another process, it says nothing of this one', () => {
+      const { ledger, clock, out, emit } = seenTwo();
+      const asked = clock.monotonicNow();
+      ledger.visible(link, { run: 'p2-1', seq: 1 }, asked, asked + 500, 'poll', emit);
+      expect(out.at(-1)).not.toHaveProperty('lost');
+    });
+
+    test('of an older run, that run goes on', () => {
+      const all = seenTwo();
+      const { ledger, clock, out, emit, run } = all;
+      const { run: second, seq } = ledger.issue(link, ledger.newRun(link), emit);
+      see(all, second, seq);
+      const asked = clock.monotonicNow();
+      ledger.visible(link, { run, seq: 2 }, asked, asked + 500, 'poll', emit);
+      expect(out.at(-1)).toMatchObject({ upTo: 2, lost: { shown: 3 } });
+      expect(ledger.carrier(link)).toBe(run);
+    });
   });
 
   test('heartbeats that were never issued are not seen', () => {

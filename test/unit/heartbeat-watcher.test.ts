@@ -5,6 +5,7 @@ import {
   createHeartbeatWatcher,
   type HeartbeatWatcher,
   type SeenRow,
+  type Unproven,
   type WatchMode,
 } from '../../collectors/heartbeat/watcher.js';
 import type { Observation } from '../../daemon/core/observation.js';
@@ -22,7 +23,7 @@ interface Bench {
   out: Observation[];
   emit: (o: Observation) => void;
   /** What the target shows. */
-  rows: SeenRow[];
+  rows: (SeenRow | Unproven)[];
   fail: Error | null;
   /** What the session's own stream brings. */
   arrived: (row: SeenRow, by: 'notify') => void;
@@ -120,30 +121,46 @@ describe('the heartbeat watcher', () => {
     },
   );
 
-  test('a notification spares the question', async () => {
-    const bench = await start('notify');
-    const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
-    await bench.clock.advance(100 * MS);
-    bench.arrived({ link, run, seq }, 'notify');
-    await bench.clock.advance(1_000 * MS);
-    expect(bench.questions).toEqual([]);
-    expect(bench.out.at(-1)).toMatchObject({ kind: 'heartbeat-visible', upTo: 1, askedAt: null, by: 'notify' });
-    await bench.stop();
-  });
+  test.each(['wal', 'notify'] as const)(
+    'what a stream tells (%s) counts only once the table shows it, and is asked for at once until then',
+    async (mode) => {
+      const bench = await start(mode);
+      const tell = (row: SeenRow): void =>
+        mode === 'wal' ? bench.watcher.arrivedByLog(row) : bench.arrived(row, 'notify');
+      const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
+      await bench.clock.advance(100 * MS);
+      tell({ link, run: 'p2-1', seq });
+      await bench.clock.advance(0);
+      expect(bench.questions).toEqual([]);
+      tell({ link, run, seq });
+      await bench.clock.advance(2 * MS);
+      expect(bench.out.filter((o) => o.kind === 'heartbeat-visible' && o.upTo !== null)).toEqual([]);
+      bench.rows = [{ link, run, seq }];
+      await bench.clock.advance(1_000 * MS);
+      expect(bench.questions).toEqual([100, 101, 102, 103]);
+      expect(bench.out.at(-1)).toMatchObject({ kind: 'heartbeat-visible', upTo: 1, by: mode });
+      await bench.stop();
+    },
+  );
 
-  test('what the WAL tells counts only once the table shows it, and is asked for at once until then', async () => {
-    const bench = await start('wal');
-    const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
-    await bench.clock.advance(100 * MS);
-    bench.watcher.arrivedByLog({ link, run, seq });
-    await bench.clock.advance(2 * MS);
-    expect(bench.out.filter((o) => o.kind === 'heartbeat-visible' && o.upTo !== null)).toEqual([]);
-    bench.rows = [{ link, run, seq }];
-    await bench.clock.advance(1_000 * MS);
-    expect(bench.questions).toEqual([100, 101, 102, 103]);
-    expect(bench.out.at(-1)).toMatchObject({ kind: 'heartbeat-visible', upTo: 1, by: 'wal' });
-    await bench.stop();
-  });
+  test.each(['wal', 'notify', 'poll'] as const)(
+    'a heartbeat that came by the copy of its own table is a fault until the copy has joined the rest (%s)',
+    async (mode) => {
+      const bench = await start(mode);
+      const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
+      bench.rows = [{ link, unproven: 'still copying' }];
+      if (mode === 'wal') bench.watcher.arrivedByLog({ link, run, seq });
+      else if (mode === 'notify') bench.arrived({ link, run, seq }, 'notify');
+      await bench.clock.advance(900 * MS);
+      expect(bench.out.at(-1)).toMatchObject({ kind: 'watch-fault', reason: 'still copying' });
+      expect(bench.out.filter((o) => o.kind === 'heartbeat-visible')).toEqual([]);
+      expect(bench.questions.length).toBeLessThan(100);
+      bench.rows = [{ link, run, seq }];
+      await bench.clock.advance(260 * MS);
+      expect(bench.out.at(-1)).toMatchObject({ kind: 'heartbeat-visible', upTo: 1 });
+      await bench.stop();
+    },
+  );
 
   test('what the WAL tells and the table never shows is not on this target', async () => {
     const bench = await start('wal');

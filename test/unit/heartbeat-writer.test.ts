@@ -17,18 +17,22 @@ interface Source {
   committedAt: number;
 }
 
-async function start(): Promise<{
+async function start(links: readonly LinkPlan['id'][] = [link]): Promise<{
   clock: FakeClock;
   ledger: HeartbeatLedger;
   source: Source;
   commit: () => void;
   samples: () => PositionSampled[];
+  /** How many rows each transaction so far had. */
+  writes: readonly number[];
   stop: () => Promise<void>;
 }> {
   const clock = new FakeClock();
   const ledger = new HeartbeatLedger(clock, 'p1');
   const source: Source = { head: 100n, flushed: 100n, committedAt: -Infinity };
-  const write = (): void => {
+  const writes: number[] = [];
+  const write = (rows: number): void => {
+    writes.push(rows);
     source.head += 10n;
     source.flushed = source.head;
   };
@@ -41,12 +45,12 @@ async function start(): Promise<{
         position: { kind: 'lsn', lsn: source.flushed },
         head: { kind: 'lsn', lsn: source.head },
       }),
-    insert: () => {
-      write();
+    insert: (rows) => {
+      write(rows.length);
       return Promise.resolve();
     },
     update: (rows) => {
-      write();
+      write(rows.length);
       return Promise.resolve(new Set(rows.map((row) => row.link)));
     },
     prune: () => Promise.resolve(0),
@@ -55,17 +59,22 @@ async function start(): Promise<{
   };
   const out: Observation[] = [];
   const quiet = (): void => undefined;
-  const plan = { id: link, config: { heartbeat: { intervalUs: 100 * MS } } } as unknown as LinkPlan;
+  const plans = links.map((id) => ({ id, config: { heartbeat: { intervalUs: 100 * MS } } }) as unknown as LinkPlan);
   const writer = createHeartbeatWriter({
     name: 'onprem/heartbeat',
     context: { clock, log: { debug: quiet, info: quiet, warn: quiet, error: quiet }, daemonId: 'd' },
     ledger,
-    links: [plan],
+    links: plans,
     existsOnTarget: () => Promise.resolve([]),
     sessions: (use) => use(session, quiet),
   });
   const stopping = new AbortController();
-  const running = writer.run((o) => void out.push(o), stopping.signal);
+  const take = (o: Observation): void => {
+    out.push(o);
+    if (o.kind !== 'heartbeat-sent' || links.length === 1) return;
+    ledger.visible(o.link, { run: o.run, seq: o.seq }, null, clock.monotonicNow(), 'notify', take);
+  };
+  const running = writer.run(take, stopping.signal);
   await clock.advance(0);
   return {
     clock,
@@ -76,12 +85,22 @@ async function start(): Promise<{
       source.committedAt = clock.monotonicNow();
     },
     samples: () => out.filter((o) => o.kind === 'position-sampled'),
+    writes,
     async stop() {
       stopping.abort();
       await running;
     },
   };
 }
+
+test('the heartbeats of all links of a database are one transaction per interval', async () => {
+  const bench = await start(Array.from({ length: 20 }, (_, n): LinkPlan['id'] => `shop${n}/forward`));
+  await bench.clock.advance(1_050 * MS);
+  expect(bench.writes.length).toBeGreaterThanOrEqual(10);
+  expect(bench.writes.length).toBeLessThanOrEqual(11);
+  expect(new Set(bench.writes)).toEqual(new Set([20]));
+  await bench.stop();
+});
 
 describe('the position sampled by the heartbeat writer', () => {
   // Nothing is seen on the target, so after the first heartbeat none is written for five seconds.

@@ -68,6 +68,15 @@ describe('a transaction', () => {
     expect(transaction(...changes).application).toBe(application);
   });
 
+  it('names what it took for no table of the application, once', () => {
+    const row = 'table public.totals: INSERT: n[integer]:1';
+    expect(transaction(row, row)).toMatchObject({
+      application: false,
+      ignored: [{ schema: 'public', name: 'totals' }],
+    });
+    expect(decode('BEGIN 1', row, 'COMMIT 1', 'BEGIN 2', 'COMMIT 2')[1]?.ignored).toEqual([]);
+  });
+
   it('begins anew with each', () => {
     const commits = decode(
       'BEGIN 1',

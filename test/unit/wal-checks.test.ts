@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { PgConnection } from '../../collectors/postgres/connection.js';
-import { checkWalReading, checkWalUse } from '../../collectors/postgres/wal-checks.js';
+import { checkRoom, checkWalReading, checkWalUse } from '../../collectors/postgres/wal-checks.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 
 const db = { name: 'aws', address: { host: 'db', port: 5432, database: 'app', user: 'lockgate' } } as DatabaseConfig;
@@ -38,6 +38,23 @@ describe('whether a WAL reader may start', () => {
     [{ sync_names: 'a, "*"' }, 'wal_synchronous'],
   ])('may not: %j', async (facts, code) => {
     await expect(check(facts)).rejects.toMatchObject({ name: 'SourceError', code });
+  });
+});
+
+describe('whether a replication connection may be opened at all', () => {
+  const room = (rows: object[]): Promise<void> => checkRoom(<R>() => Promise.resolve(rows as R[]), db);
+
+  test.each([[[]], [[{ slots_left: 3, senders_left: 3 }]]])('may: %j', async (rows) => {
+    await expect(room(rows)).resolves.toBeUndefined();
+  });
+
+  // What is left counts before the connection: it takes one of each.
+  test.each([
+    { slots_left: 2, senders_left: 3 },
+    { slots_left: 3, senders_left: 2 },
+    { slots_left: 0, senders_left: 0 },
+  ])('may not: %j', async (facts) => {
+    await expect(room([facts])).rejects.toMatchObject({ name: 'SourceError', code: 'wal_few_slots' });
   });
 });
 

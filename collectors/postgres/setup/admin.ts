@@ -17,6 +17,8 @@ export interface StepReport {
 export interface SetupOptions {
   /** Where to connect as an administrator; null for the daemon's own URL. */
   readonly adminUrl: string | null;
+  /** The same for the other databases, by name: what hangs on them is looked at with it before they know the daemon's user. */
+  readonly otherAdmins?: ReadonlyMap<string, string>;
   readonly dryRun: boolean;
   readonly signal: AbortSignal;
 }

@@ -3,6 +3,7 @@ import { SourceError, messageOf } from '../../../daemon/core/errors.js';
 import type { CollectorContext, Finding } from '../../collector.js';
 import { classify, connect, quoteIdent, type PgConnection } from '../connection.js';
 import { errorCodeOf } from '../pg-errors.js';
+import { checkRoom } from '../wal-checks.js';
 import { readerSignals } from './objects.js';
 import { onlyLink, type SidePlan } from './side-plan.js';
 import { holds } from './other-side.js';
@@ -33,6 +34,13 @@ export async function examineReader(
       remedy,
     },
   ];
+  try {
+    await checkRoom((sql, values) => conn.query(sql, values), db);
+  } catch (error) {
+    if (!(error instanceof SourceError)) throw error;
+    // Whether that is a fault the limits themselves say, which count without a running daemon's own readers.
+    return finding('ok', `whether WAL can be read was not tried: ${messageOf(error)}`, null);
+  }
   let reader: PgConnection;
   try {
     reader = await connect(

@@ -7,7 +7,6 @@ import { migrationSignals, onlyLink, sideSignals, type SidePlan } from './side-p
 interface Facts {
   recovery: boolean;
   superuser: boolean;
-  pid: number;
   tls: string | null;
   local: boolean;
   wal_level: string;
@@ -21,7 +20,6 @@ interface Facts {
 /** What the daemon itself takes is not taken away from it: doctor is also run while it runs. */
 const factsSql = `
   SELECT pg_catalog.pg_is_in_recovery() AS recovery, pg_catalog.current_setting('is_superuser') = 'on' AS superuser,
-    pg_catalog.pg_backend_pid() AS pid,
     (SELECT s.version || ' with ' || s.cipher FROM pg_catalog.pg_stat_ssl s
       WHERE s.pid = pg_catalog.pg_backend_pid() AND s.ssl) AS tls,
     coalesce(pg_catalog.inet_client_addr() <<= '127.0.0.0/8' OR pg_catalog.inet_client_addr() = '::1', true) AS local,
@@ -67,15 +65,6 @@ export async function examineServer(plan: SidePlan, conn: PgConnection, context:
   }
   tls(facts, plan, say);
   recovery(facts, plan, say);
-  // A pooler makes up the process id that it tells its clients; sessions of ours must not be shared or swapped.
-  const { processID } = conn.client as unknown as { processID: number | null };
-  if (processID !== null && processID !== facts.pid) {
-    say(
-      'warning',
-      'the connection goes through a pooler (PgBouncer, RDS Proxy): LISTEN, advisory locks, session settings and replication connections do not survive one',
-      "let the URL name the server's own address",
-    );
-  }
   await skew(conn, context, say);
   if (!facts.recovery) settings(facts, plan, say);
   if (read === 'off' && plan.standbyOf === null) {

@@ -3,6 +3,7 @@ import { LockgateError } from '../../../daemon/core/errors.js';
 import type { CollectorContext, Finding, LinkPlan } from '../../collector.js';
 import type { PgConnection } from '../connection.js';
 import { throwIfAborted } from './admin.js';
+import { examineEndpoint } from './doctor-endpoint.js';
 import { examineLink } from './doctor-link.js';
 import { examineReader } from './doctor-reader.js';
 import { examineServer } from './doctor-server.js';
@@ -60,6 +61,7 @@ async function examineDatabase(
     findings.push(...(await guarded(plan, null, look)));
   };
   await add(() => examineServer(plan, conn, context));
+  await add(() => examineEndpoint(plan, conn, `lockgate/${context.daemonId}/doctor`, signal));
   await add(() => examineObjects(plan, conn));
   await add(() => examineReader(plan, conn, context, signal));
   return findings;

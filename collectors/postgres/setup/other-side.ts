@@ -1,7 +1,8 @@
 import type { DatabaseConfig } from '../../../daemon/core/config.js';
-import { LockgateError } from '../../../daemon/core/errors.js';
+import { LockgateError, SourceError } from '../../../daemon/core/errors.js';
 import type { LinkPlan } from '../../collector.js';
 import { classify, connect, type PgConnection } from '../connection.js';
+import { connectAdmin } from './admin.js';
 
 /** A subscription as anyone may see it. */
 export interface Subscription {
@@ -132,25 +133,50 @@ export async function holds(conn: PgConnection, check: string): Promise<boolean>
   return row?.ok === true;
 }
 
+/** The login itself was refused: there may be no such role yet, or with another password. */
+const notAdmitted: ReadonlySet<string> = new Set(['pg_wrong_password', 'pg_not_admitted', 'pg_no_password']);
+
 /** Connections to the other databases of a configuration, each opened once, with the daemon's own user. */
 export class OtherSides {
   readonly #open = new Map<string, Promise<PgConnection | LockgateError>>();
 
+  /**
+   * With `admin`, addresses of administrators by database, a side that does not admit the daemon's user, as before the
+   * first setup, is looked at as its administrator instead.
+   */
   constructor(
     private readonly purpose: string,
     private readonly signal: AbortSignal,
+    private readonly admin: ReadonlyMap<string, string> | null = null,
   ) {}
 
   /** The connection, or why there is none. */
   async look(database: DatabaseConfig): Promise<PgConnection | LockgateError> {
     let made = this.#open.get(database.name);
     if (made === undefined) {
-      made = connect(database, { applicationName: this.purpose }, this.signal).catch((e: unknown) =>
-        classify(e, database),
-      );
+      made = this.#connect(database).catch((e: unknown) => classify(e, database));
       this.#open.set(database.name, made);
     }
     return made;
+  }
+
+  async #connect(database: DatabaseConfig): Promise<PgConnection> {
+    try {
+      return await connect(database, { applicationName: this.purpose }, this.signal);
+    } catch (error) {
+      const sorted = classify(error, database);
+      if (this.admin === null || !notAdmitted.has(sorted.code)) throw sorted;
+      const { name, address } = database;
+      const adminUrl = this.admin.get(name);
+      if (adminUrl !== undefined) return await connectAdmin(database, { adminUrl, dryRun: false, signal: this.signal });
+      throw new SourceError(
+        'side_not_set_up',
+        `${name} does not admit the user ${address.user} yet, which setup makes there (or mends its password); ` +
+          `until then it can be looked at only with --admin ${name}=URL`,
+        `run setup on ${name}, or give --admin ${name}=URL`,
+        { cause: error },
+      );
+    }
   }
 
   /** Ends all of them. */

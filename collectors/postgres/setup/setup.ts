@@ -23,7 +23,7 @@ export async function* setup(
   options: SetupOptions,
 ): AsyncGenerator<StepReport, void, undefined> {
   const plan = sidePlan(database, links);
-  const others = new OtherSides('lockgate/setup', options.signal);
+  const others = new OtherSides('lockgate/setup', options.signal, options.otherAdmins ?? new Map());
   const conn = await connectAdmin(database, options);
   try {
     if (await isStandby(conn, plan)) {

@@ -93,6 +93,41 @@ describe('arrivals', () => {
     }
   });
 
+  it('are outstanding again since they were sent, once they are lost', () => {
+    const a = new Arrivals<null>(1_000, true);
+    for (const id of [1, 2, 3, 4, 5]) a.sent(id, id * 100, null);
+    a.acked(1, 110);
+    a.failed(3, 'uncertain');
+    a.arrived(upTo(1), 130);
+    a.arrived(upTo(4), 450);
+    a.lost(1);
+    expect(a.newest()).toMatchObject({ id: 1, highUs: 30 });
+    // 2 was seen at 450 with the others, so that it had been committed by then; whether 3 ever was nobody knows.
+    expect(a.oldestOutstanding()).toMatchObject({ id: 2, oldestSentAt: 200, ackedAt: 450, state: 'acked' });
+    expect(a.arrivedPast(150)).toBeNull();
+    expect(a.size).toBe(3);
+    expect(a.arrived(upTo(5), 900)).toMatchObject({ id: 5 });
+    a.lost(4);
+    expect(a.newest()).toMatchObject({ id: 4, sentAt: 400, at: 900 });
+    a.lost(null);
+    expect([a.newest(), a.oldestOutstanding()?.id, a.size]).toEqual([null, 1, 4]);
+  });
+
+  it('stay as old as the truth when they are lost after a long time', () => {
+    const a = new Arrivals<null>(1_000, true);
+    for (let id = 1; id <= 20_000; id += 1) {
+      a.sent(id, id * 100, null);
+      a.acked(id, id * 100 + 10);
+      a.arrived(upTo(id), id * 100 + 30);
+    }
+    for (const id of [19_999, 19_990, 19_000, 7_000, 3]) {
+      a.lost(id);
+      expect(a.oldestOutstanding()!.oldestSentAt).toBeLessThanOrEqual((id + 1) * 100);
+      expect(a.newest()?.id ?? 0).toBeLessThanOrEqual(id);
+    }
+    expect(a.size).toBeLessThanOrEqual(256);
+  });
+
   it('start anew after a reset', () => {
     const a = new Arrivals<null>(1_000);
     a.sent(1, 100, null);

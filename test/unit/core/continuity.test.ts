@@ -26,8 +26,17 @@ const driven = (n: number, driver: string, life = 'l'): Partial<ChainFacts> => (
 const counted = (value: number, life = 'l'): Partial<ChainFacts> => ({
   counters: [{ key: 'slot', fallen: 'the slot was made anew', value, life }],
 });
+const guarded = (value: string, watch: string, life = 'l'): Partial<ChainFacts> => ({
+  guarded: [{ key: 'row', unwatched: 'it was altered unwatched', value, watch, life }],
+});
 const flawed = (...members: string[]): Partial<ChainFacts> => ({
-  flaws: [{ key: 'uncopied', what: 'taken up without rows:', members }],
+  flaws: [
+    {
+      key: 'uncopied',
+      what: 'taken up without rows:',
+      members: members.map((id) => ({ id, name: id.replace(/'+$/, '') })),
+    },
+  ],
 });
 const gone: Partial<ChainFacts> = { broken: ['slot s is missing'] };
 
@@ -81,12 +90,25 @@ describe('a look at a chain', () => {
     ['a counter that rises', [counted(3), counted(3), counted(4)], [[], [], []]],
     ['a counter that fell', [counted(3), counted(2)], [[], ['the slot was made anew']]],
     ['a counter of another life', [counted(3, 'a'), counted(0, 'b')], [[], []]],
+    ['what is altered while it is watched', [guarded('x', 'a'), guarded('y', 'a')], [[], []]],
+    ['what stays as it is while nobody looks', [guarded('x', 'a'), guarded('x', 'b')], [[], []]],
+    [
+      'what is altered while nobody looks',
+      [guarded('x', 'a'), {}, guarded('y', 'b'), guarded('y', 'c')],
+      [[], [], ['it was altered unwatched'], []],
+    ],
+    ['another one in its place', [guarded('x', 'a', 'l'), guarded('y', 'b', 'm')], [[], []]],
     [
       'flaws, each member once',
       [flawed('a'), flawed('a'), flawed('a', 'b')],
       [['taken up without rows: a'], [], ['taken up without rows: b']],
     ],
     ['a flaw that went and came', [flawed('a'), flawed(), flawed('a')], [['taken up without rows: a'], [], []]],
+    [
+      'another flaw of the same name',
+      [flawed('a', 'b'), flawed('a', "b'")],
+      [['taken up without rows: a, b'], ['taken up without rows: b']],
+    ],
     [
       'many flaws',
       [flawed(...Array.from('abcdefghijklm'))],

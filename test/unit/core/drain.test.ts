@@ -64,6 +64,46 @@ describe('the drain estimate of one flow', () => {
     expect(estimator.estimate(2 * S)).toMatchObject({ kind: 'none' });
   });
 
+  it('does not take the time in which apply was held up for its speed', () => {
+    const estimator = new DrainEstimator();
+    const step = (s: number, appliedMiB: number): void =>
+      estimator.observe({ at: s * S, backlogBytes: 100 * MiB, appliedBytes: appliedMiB * MiB });
+    for (let i = 0; i <= 10; i++) step(i * 0.25, i * 5); // 20 MiB/s
+    for (let i = 1; i <= 24; i++) step(2.5 + i * 0.25, 50); // locked for 6 s
+    step(8.75, 55);
+    for (let i = 1; i <= 4; i++) step(8.75 + i * 0.25, 55 + i * 5);
+    const estimate = estimator.estimate(9.75 * S);
+    expect(estimate).toMatchObject({ kind: 'draining' });
+    expect((estimate as { eta: number }).eta).toBeCloseTo(5, 1);
+    expect((estimate as { high: number }).high).toBeCloseTo(10, 1);
+  });
+
+  it('takes pauses for its speed where they are the rule: every transaction a large one', () => {
+    const estimator = new DrainEstimator();
+    let [at, applied] = [0, 0];
+    const step = (s: number, mib: number): void => {
+      [at, applied] = [at + s, applied + mib];
+      estimator.observe({ at: at * S, backlogBytes: 100 * MiB, appliedBytes: applied * MiB });
+    };
+    for (let i = 0; i <= 10; i++) step(0.25, 20); // 80 MiB/s
+    for (let n = 0; n < 20; n++) for (let i = 1; i <= 6; i++) step(0.25, i === 6 ? 6 : 0); // 4 MiB/s, 6 MiB at a time
+    expect((estimator.estimate(at * S) as { high: number }).high).toBeGreaterThanOrEqual(25);
+  });
+
+  it('allows more the longer nothing is being applied, and nothing more for a pause as usual', () => {
+    const estimator = fed([
+      sample(0, 2 * MiB, 0),
+      sample(0.25, MiB, MiB),
+      sample(0.3, MiB, MiB),
+      sample(0.4, MiB, MiB),
+    ]);
+    const high = (s: number): number => (estimator.estimate(s * S) as { high: number }).high;
+    expect(high(0.45)).toBeCloseTo(0.5, 5);
+    // Stuck since 0.25; the first quarter of a second is usual.
+    expect(high(1)).toBeCloseTo(0.5 + 4 * 0.5, 5);
+    expect(estimator.estimate(2.3 * S)).toMatchObject({ kind: 'none' });
+  });
+
   it('learns a lower bound of the rate from a backlog that was gone at the next look', () => {
     const estimator = fed([sample(0, MiB, 0), sample(1, 0, MiB), sample(2, 2 * MiB, MiB)]);
     expect(estimator.estimate(2 * S)).toEqual({ kind: 'draining', eta: 2, high: 4 });

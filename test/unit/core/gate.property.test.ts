@@ -340,11 +340,11 @@ describe('a gate says the same as the reference at every question and every tran
       expect({ what, enough: counts[what]! >= 200 }).toEqual({ what, enough: true });
     for (const what of ['tolerated-gaps', 'opens-at'])
       expect({ what, enough: counts[what]! >= 50 }).toEqual({ what, enough: true });
-  }, 30_000);
+  }, 120_000);
 
   it('while the journal refuses openings, directions change and configurations are reloaded', () => {
     const counts = run(history(4), 800);
     for (const what of ['withheld', 'opened', 'from-open-to-closed'])
       expect({ what, enough: counts[what]! >= 50 }).toEqual({ what, enough: true });
-  }, 30_000);
+  }, 120_000);
 });

@@ -35,6 +35,12 @@ class Link {
     return this.tracker.observe({ kind: 'heartbeat-visible', link: LINK, upTo, askedAt, at: at * MS, by: 'poll' });
   }
 
+  /** An answer that shows less than `shown`, which had been there. */
+  lost(upTo: number | null, shown: number, asked: number, at: number): void {
+    const o = { kind: 'heartbeat-visible', link: LINK, upTo, askedAt: asked * MS, at: at * MS, by: 'poll' } as const;
+    this.tracker.observe({ ...o, lost: { shown } });
+  }
+
   sampled(lsn: number, sent: number, at: number): void {
     const position = { kind: 'lsn' as const, lsn: BigInt(lsn) };
     this.tracker.observe({ kind: 'position-sampled', link: LINK, position, sentAt: sent * MS, at: at * MS });
@@ -68,6 +74,52 @@ const said = (r: Reading, ms: number): number | string => {
   const state = stateAt(r, ms * MS);
   return state === 'ok' ? Math.round(valueAt(r, ms * MS)! * 1000) : state;
 };
+
+describe('lag of a target that has lost heartbeats', () => {
+  it('counts from the oldest that it has lost, and says so, until it has them back', () => {
+    const l = new Link();
+    l.healthy(1, 10);
+    l.lost(4, 10, 10_100, 10_105);
+    expect([10_105, 10_500].map((t) => l.lag(t, 10_105))).toEqual([5_105, 5_500]);
+    expect(l.at(10_105).lag.reason).toContain('showed heartbeat 10 and later only 4');
+    expect(l.at(10_105).lag_low.value).toBeCloseTo(5.095, 6);
+    // A restored target that applies again from there.
+    l.seen(9, 10_400, 10_405);
+    expect(l.lag(10_500, 10_405)).toBe(1_405);
+    expect(l.at(10_405).lag.reason).toContain('showed heartbeat 10');
+    l.seen(10, 10_600, 10_605);
+    expect(l.lag(10_700, 10_605)).toBe(605);
+    expect(l.at(10_605).lag.reason).toBeNull();
+  });
+
+  it('is at least the age of the oldest that is remembered, when it shows none', () => {
+    const l = new Link(['f']);
+    l.sampled(1, 900, 901);
+    l.applied('f', 5, 1_000, 1_010);
+    l.healthy(1, 10);
+    l.lost(null, 10, 10_100, 10_105);
+    const { lag } = l.at(10_105);
+    expect(lag).toMatchObject({ bound: 'at-least', value: 9.095 });
+    expect(lag.reason).toContain('later none');
+    l.sent(11, 11_000);
+    l.seen(11, 11_040, 11_050);
+    expect(l.lag(11_060)).toBe(50);
+  });
+
+  it('contradicts positions that say that all was applied', () => {
+    const l = new Link(['f']);
+    l.healthy(1, 10);
+    l.sampled(7, 9_000, 9_005);
+    l.applied('f', 7, 9_010, 9_015);
+    l.seen(10, 10_060, 10_061);
+    expect(l.at(10_065).agreement.value).toBe(1);
+    l.lost(4, 10, 11_100, 11_105);
+    l.sampled(9, 10_900, 10_905);
+    l.applied('f', 9, 10_910, 10_915);
+    l.seen(4, 14_100, 14_105);
+    expect(l.at(14_105).agreement.value).toBe(0);
+  });
+});
 
 describe('lag by the heartbeat row', () => {
   it('is the delay of the newest heartbeat, and grows from the instant at which the oldest unseen one was sent', () => {

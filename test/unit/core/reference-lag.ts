@@ -39,7 +39,7 @@ interface Sent {
 
 interface Stream {
   items: Sent[];
-  /** Newest instant at which the target was asked, and when the newest answer came. */
+  /** Newest instant at which the target was asked, and from which the age of its answer counts. */
   asked: Tick | null;
   answered: Tick | null;
   fault: boolean;
@@ -78,7 +78,10 @@ function heartbeats(events: readonly LagEvent[]): Stream {
     }
     if (e.kind === 'heartbeat-visible') {
       const { upTo } = e;
+      if (e.lost !== undefined) lose(stream, upTo);
       if (upTo !== null) arrive(stream, (i) => i.id <= upTo, e.at);
+      const shown = stream.items.find((i) => i.id === upTo);
+      if (shown?.arrived === e.at) shown.uncertain = false;
       answer(stream, e);
     }
   }
@@ -91,6 +94,7 @@ function heartbeats(events: readonly LagEvent[]): Stream {
 function positions(events: readonly LagEvent[], flow: string): Stream {
   const stream: Stream = { items: [], asked: null, answered: null, fault: false };
   const wanted: Position[] = [];
+  let applied: bigint | null = null;
   for (const e of sinceReset(events)) {
     if (e.kind === 'position-sampled') {
       const id = wanted.push(e.position) - 1;
@@ -98,6 +102,9 @@ function positions(events: readonly LagEvent[], flow: string): Stream {
     }
     if (e.kind === 'applied' && e.flow === flow) {
       const { position } = e;
+      // A target that went back lacks what had arrived, and nothing says since when.
+      if (applied !== null && lsnOf(position) < applied) stream.items = stream.items.filter((i) => i.arrived === null);
+      applied = lsnOf(position);
       arrive(stream, (i) => lsnOf(wanted[i.id]!) <= lsnOf(position), e.at);
       answer(stream, e);
     }
@@ -114,10 +121,19 @@ function arrive(stream: Stream, has: (item: Sent) => boolean, at: Tick): void {
   }
 }
 
+/** What had arrived beyond `upTo` is missing again, and was certainly committed by the time it was seen. */
+function lose(stream: Stream, upTo: number | null): void {
+  for (const item of stream.items) {
+    if (item.arrived === null || item.id <= (upTo ?? -Infinity)) continue;
+    item.acked ??= item.arrived;
+    item.arrived = null;
+  }
+}
+
 function answer(stream: Stream, e: { askedAt: Tick | null; at: Tick }): void {
   if (e.askedAt === null) return;
   stream.asked = Math.max(stream.asked ?? e.askedAt, e.askedAt);
-  stream.answered = Math.max(stream.answered ?? e.at, e.at);
+  stream.answered = stream.asked;
 }
 
 const newestArrived = (stream: Stream): Sent | undefined => stream.items.findLast((i) => i.arrived !== null);

@@ -98,6 +98,16 @@ export function windowAt(readings: readonly RefReading[], window: Tick, start: T
   return values;
 }
 
+/** What the truth is known to have reached at least at every instant of the window, by bounds; null where nothing says. */
+export function boundsAt(readings: readonly RefReading[], window: Tick, start: Tick, t: Tick): (number | null)[] {
+  const bounds: (number | null)[] = [];
+  for (let i = t - window; i <= t; i += 1) {
+    const r = i < start ? null : inForce(readings, i);
+    bounds.push(r?.atLeast === true ? usableValue(r, i) : null);
+  }
+  return bounds;
+}
+
 /** Whether the last instant of a window is known and every unknown stretch in it is short enough. */
 export function isCovered(values: readonly (number | null)[], tolerate: Tick): boolean {
   let run = 0;
@@ -134,8 +144,11 @@ export function windowTruth(
   tolerate: Tick,
   op: Comparator,
   threshold: number,
+  bounds: readonly (number | null)[] = [],
 ): RefTruth {
-  const seen = values.filter((v) => v !== null);
+  // What the truth has reached, a maximum has reached, in instants that are not known too.
+  const least = fn === 'max' ? bounds : [];
+  const seen = [...values, ...least].filter((v) => v !== null);
   if (seen.length === 0) return 'unknown';
   if (isCovered(values, tolerate)) return holds(aggregate(seen, fn), op, threshold) ? 'true' : 'false';
   if (fn !== 'max' && fn !== 'min') return 'unknown';
@@ -144,7 +157,7 @@ export function windowTruth(
     [-1e9, threshold - 0.25, threshold, threshold + 0.25, 1e9].map((x) =>
       holds(
         aggregate(
-          values.map((v) => v ?? x),
+          values.map((v, i) => v ?? Math.max(x, least[i] ?? -Infinity)),
           fn,
         ),
         op,
@@ -351,7 +364,10 @@ export class ReferenceGates {
     if (c.condition.fn === null) return exactValue(inForce(readings, t), t);
     const values = windowAt(readings, c.condition.fn.window, c.start, t);
     const seen = values.filter((v) => v !== null);
-    return isCovered(values, tolerate) && seen.length > 0 ? aggregate(seen, c.condition.fn.name) : null;
+    if (!isCovered(values, tolerate) || seen.length === 0) return null;
+    const { name, window } = c.condition.fn;
+    const bounds = name === 'max' ? boundsAt(readings, window, c.start, t).filter((b) => b !== null) : [];
+    return aggregate([...seen, ...bounds], name);
   }
 
   private truth(past: GatePast, c: ConditionPast, t: Tick): RefTruth {
@@ -362,8 +378,10 @@ export class ReferenceGates {
     }
     const readings = this.readings(condition.signal);
     if (condition.fn === null) return signalTruth(readings, condition.op, condition.threshold, t);
-    const values = windowAt(readings, condition.fn.window, c.start, t);
-    return windowTruth(values, condition.fn.name, past.gate.tolerate, condition.op, condition.threshold);
+    const { name, window } = condition.fn;
+    const values = windowAt(readings, window, c.start, t);
+    const bounds = name === 'max' ? boundsAt(readings, window, c.start, t) : [];
+    return windowTruth(values, name, past.gate.tolerate, condition.op, condition.threshold, bounds);
   }
 }
 

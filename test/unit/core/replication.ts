@@ -33,6 +33,8 @@ export interface Troubles {
   stream: boolean;
   /** Heartbeats do not arrive: never, or from the middle on. */
   lost: 'no' | 'never' | 'later';
+  /** The target is restored to an older state, and applies again from there. */
+  restore: boolean;
 }
 
 /** Something that was committed on the source. */
@@ -43,7 +45,14 @@ export interface Committed {
   commit: Tick;
   /** Infinity when it never arrives. */
   apply: Tick;
+  /** It was applied and is not there any more in `[from, to)`. */
+  gone: { from: Tick; to: Tick } | null;
   lsn: number;
+}
+
+/** Whether something is there on the target at `t`. */
+export function isThere({ apply, gone }: Pick<Committed, 'apply' | 'gone'>, t: Tick): boolean {
+  return apply <= t && !(gone !== null && gone.from <= t && t < gone.to);
 }
 
 /** The truth, and what was observed of it in the order of observation. */
@@ -54,6 +63,8 @@ export interface Replication {
   interval: Tick;
   flowNames: string[];
   end: Tick;
+  /** When the target was restored; null when it was not. */
+  restoredAt: Tick | null;
 }
 
 type Random = (from: number, to: number) => number;
@@ -121,7 +132,8 @@ export function simulate(troubles: Troubles): Replication {
     const commit = Math.max(committed + 1, at + pause());
     committed = commit;
     answered = awake(Math.max(answered, commit + pause()));
-    if (kind === 'works' || kind === 'lost-committed') items.push({ flow: 0, seq, commit, apply: 0, lsn: 0 });
+    if (kind === 'works' || kind === 'lost-committed')
+      items.push({ flow: 0, seq, commit, apply: 0, gone: null, lsn: 0 });
     if (kind === 'works') {
       events.push({ kind: 'heartbeat-acked', link: LINK, seq, at: answered });
       acks.push({ sent: at, at: answered });
@@ -133,7 +145,7 @@ export function simulate(troubles: Troubles): Replication {
   }
   if (troubles.busy) {
     for (let t = rnd(0, 40); t < END; t += rnd(1, 60))
-      items.push({ flow: rnd(0, troubles.flows - 1), seq: null, commit: t, apply: 0, lsn: 0 });
+      items.push({ flow: rnd(0, troubles.flows - 1), seq: null, commit: t, apply: 0, gone: null, lsn: 0 });
   }
   items.sort((a, b) => a.commit - b.commit);
   items.forEach((item, i) => (item.lsn = i + 1));
@@ -152,8 +164,19 @@ export function simulate(troubles: Troubles): Replication {
       if (item.apply === Infinity) item.flow = -1;
     }
   }
+  let restoredAt: Tick | null = null;
+  if (troubles.restore) {
+    const at = rnd(700, 2400);
+    const state = at - rnd(50, 650);
+    const back = at + rnd(1, 500);
+    restoredAt = at;
+    for (const item of items) {
+      if (item.apply > state && item.apply <= at) item.gone = { from: at, to: back };
+      else if (item.apply > at && item.apply !== Infinity) item.apply = Math.max(item.apply, back);
+    }
+  }
   const applied = (flow: number, t: Tick): bigint => {
-    const waiting = items.find((i) => i.flow === flow && i.commit <= t && i.apply > t);
+    const waiting = items.find((i) => i.flow === flow && i.commit <= t && !isThere(i, t));
     return BigInt(waiting === undefined ? items.filter((i) => i.commit <= t).length : waiting.lsn - 1);
   };
 
@@ -167,7 +190,7 @@ export function simulate(troubles: Troubles): Replication {
       asked = awake(at + every);
     }
   };
-  const visible = (t: Tick): number | null => items.findLast((i) => i.seq !== null && i.apply <= t)?.seq ?? null;
+  const visible = (t: Tick): number | null => items.findLast((i) => i.seq !== null && isThere(i, t))?.seq ?? null;
   const watchFaults = stretches(troubles.watchFaults, 2, 400);
   loop((askedAt, looked, at) => {
     if (within(watchFaults, looked) !== undefined)
@@ -207,7 +230,30 @@ export function simulate(troubles: Troubles): Replication {
     }, 40);
   });
   if (troubles.resets) events.push({ kind: 'reset', at: awake(rnd(500, END - 500)) });
-  return { items, events: inOrder(events), sends, interval: INTERVAL, flowNames, end: END };
+  return { items, events: told(inOrder(events)), sends, interval: INTERVAL, flowNames, end: END, restoredAt };
+}
+
+/** What is said of visible heartbeats by whoever asks: less than before only where the target itself shows less. */
+function told(events: readonly LagEvent[]): LagEvent[] {
+  let seen: number | null = null;
+  let seenAt = 0;
+  let lostAt = 0;
+  return events.map((e): LagEvent => {
+    if (e.kind !== 'heartbeat-visible') return e;
+    const { upTo, askedAt, at } = e;
+    if (seen !== null && askedAt !== null && askedAt >= seenAt && (upTo ?? 0) < seen) {
+      const shown = seen;
+      seen = upTo;
+      seenAt = at;
+      lostAt = at;
+      return { ...e, lost: { shown } };
+    }
+    if ((upTo ?? 0) > (seen ?? 0) && (askedAt ?? at) >= lostAt) {
+      seen = upTo;
+      seenAt = at;
+    }
+    return { ...e, upTo: seen };
+  });
 }
 
 /** By the instant of observation; samples of a position in the order in which they were read. */

@@ -198,10 +198,19 @@ describe('local writes', () => {
   it('are a rate over ten seconds, and age', () => {
     const side = new Side().turn(false).watching().after(2).wrote('0/1', '0/2').after(3).watching();
     const { writes, age } = side.tracker.local(side.t * S);
-    expect(writes.value).toBeCloseTo(2 / 5);
+    expect(writes).toMatchObject({ value: 0.2, bound: 'at-least' });
     expect(age).toMatchObject({ bound: 'exact', growsFrom: 2 * S });
-    side.after(10).watching();
-    expect(side.tracker.local(side.t * S).writes.value).toBe(0);
+    side.after(5).watching();
+    expect(side.tracker.local(side.t * S).writes).toMatchObject({ value: 0.2, bound: 'exact' });
+    side.after(5).watching();
+    expect(side.tracker.local(side.t * S).writes).toMatchObject({ value: 0, bound: 'exact' });
+  });
+
+  it('of which a part was not watched are no rate of zero', () => {
+    const side = new Side().turn(false).watching().after(20).watching().lost().after(1).watching().after(9).watching();
+    expect(side.tracker.local(side.t * S).writes).toMatchObject({ value: 0, bound: 'at-least' });
+    side.after(1).watching();
+    expect(side.tracker.local(side.t * S).writes).toMatchObject({ value: 0, bound: 'exact' });
   });
 
   it('that were not seen yet are only known to be older than the watch', () => {

@@ -1,0 +1,95 @@
+import type { DatabaseConfig, LinkConfig, OmittedCondition } from '../core/config.js';
+import type { LinkName, SideName } from '../core/signal.js';
+
+/** A gate as a preset writes it. */
+export interface PresetGate {
+  name: string;
+  require: readonly string[];
+  omitted: readonly OmittedCondition[];
+  /** As `gaps.tolerate` of a gate, microseconds. */
+  gapToleranceUs: number;
+}
+
+/** A link as far as a preset depends on it. */
+export interface PresetLink {
+  via: LinkConfig['via'];
+  /** `retention_limit` is configured for it. */
+  limited: boolean;
+}
+
+/** A gate of a preset while it is put together: what it asks, and what it leaves out and why. */
+export class Recipe {
+  readonly #require: string[] = [];
+  readonly #omitted: OmittedCondition[] = [];
+
+  /** Unknown stretches of up to `gapToleranceUs` do not restart its holds. */
+  constructor(
+    private readonly name: string,
+    private readonly gapToleranceUs = 0,
+  ) {}
+
+  /** The gate as it stands. */
+  get gate(): PresetGate {
+    return { name: this.name, require: this.#require, omitted: this.#omitted, gapToleranceUs: this.gapToleranceUs };
+  }
+
+  /** Adds conditions. */
+  ask(...conditions: readonly string[]): this {
+    this.#require.push(...conditions);
+    return this;
+  }
+
+  /** Names a condition that the gate would have, and why it has not. */
+  leaveOut(condition: string, why: string): this {
+    this.#omitted.push({ condition, why });
+    return this;
+  }
+
+  /** The link is level: small by both measures, which agree, with nothing wrong in the machinery and the chain unbroken. */
+  level(link: LinkName, { via }: PresetLink, limit: string): this {
+    this.ask(
+      `${link}.running is 1 for 10m`,
+      `${link}.lag < ${limit} for 10m`,
+      `${link}.lag_by_position < ${limit} for 10m`,
+      `${link}.agreement is 1 for 10m`,
+      `${link}.continuity is 1`,
+    );
+    return this.leaveOut(
+      `${link}.errors is 0 for 10m`,
+      via === 'postgres-physical'
+        ? 'a standby has no count of apply errors: it stops, and then `running` is 0'
+        : 'servers before 15 do not count them; an error that stays stops its flow, which `running` and ' +
+            '`lag_by_position` see. Where the receiving side is 15 or newer it can be added',
+    );
+  }
+
+  /** Every table that ought to be carried is, and its first copy is finished. */
+  carried(link: LinkName): this {
+    return this.ask(`${link}.tables_uncovered is 0`, `${link}.tables_syncing is 0`);
+  }
+
+  /** The log that is kept back for the link does not run out of room; without a limit nobody knows how much there is. */
+  roomFor(link: LinkName, { limited }: PresetLink): this {
+    const condition = `${link}.runway > 1d`;
+    if (limited) return this.ask(condition);
+    return this.leaveOut(
+      condition,
+      'the link has no `retention_limit`: set it, or watch the space that the slot keeps back',
+    );
+  }
+
+  /** Nobody has written to the side that is passive in this phase. */
+  noStrays(read: DatabaseConfig['read'], side: SideName): this {
+    const condition = 'standby.stray_writes is 0';
+    if (read !== 'off') return this.ask(condition);
+    return this.leaveOut(condition, `with \`read: off\` nobody watches the writes of the ${side}: make sure that there are none`); // prettier-ignore
+  }
+
+  /** Someone has looked at the traffic lately. */
+  trafficChecked(): this {
+    return this.ask('attest.traffic-checked.age < 1h').leaveOut(
+      'traffic.NAME < … for 10m',
+      'traffic is not watched in this version: attest traffic-checked at each step',
+    );
+  }
+}
