@@ -113,7 +113,12 @@ export interface EnginePort {
   teardown(
     database: DatabaseConfig,
     links: readonly LinkPlan[],
-    options: { adminUrl: string | null; dryRun: boolean; signal: AbortSignal },
+    options: {
+      adminUrl: string | null;
+      otherAdmins?: ReadonlyMap<string, string>;
+      dryRun: boolean;
+      signal: AbortSignal;
+    },
   ): AsyncIterable<{ step: SqlStep; outcome: 'done' | 'unchanged' | 'would-do' }>;
   /** Connects with the daemon's own user and reports what would be unknown and how to mend it. */
   doctor(

@@ -2,9 +2,9 @@
  * What a replica's status says of a link's channel: whether the machinery runs, and how far it has applied. Pure: the
  * collector asks, this judges.
  */
-import { containsGtids, type GtidSet } from '../../daemon/core/gtid.js';
-import type { Position } from '../../daemon/core/position.js';
-import type { ServerIdentity } from './position-views.js';
+import { containsGtids, gtidsOf, type GtidSet } from '../../daemon/core/gtid.js';
+import { reached, type Position } from '../../daemon/core/position.js';
+import type { ServerIdentity, SourceFacts, TargetFacts } from './position-views.js';
 import type { ReplicaChannel } from './replica-status.js';
 
 /** How the channel without a name is called in the configuration. */
@@ -107,6 +107,36 @@ export function judgeApplied(
   return {
     position: { kind: 'binlog', server, file: channel.executedFile, offset: channel.executedOffset },
   };
+}
+
+/**
+ * Why positions prove nothing, when the target had applied transactions that the source, asked later, does not have: its
+ * binlog was reset, or it lost its newest transactions in a crash or a restore. It then gives their numbers to other
+ * transactions, which the target seems to have long before they come. Null when there is no such sign.
+ */
+export function lostBySource(target: TargetFacts, source: SourceFacts, name: string): string | null {
+  const { identity, gtids, position } = source;
+  const reason = `the target has applied transactions that ${name} does not have (a reset binlog, a crash or a restore): compare the data`;
+  if (gtids !== null && target.executed !== null) return lacks(gtids, target.executed, identity) ? reason : null;
+  if (position?.kind !== 'binlog') return null;
+  const beyond = target.channels.some((c) => {
+    if (!isFrom(c, identity) || c.executedFile === '') return false;
+    const { server } = position;
+    const applied: Position = { kind: 'binlog', server, file: c.executedFile, offset: c.executedOffset };
+    return reached(applied, position) && !reached(position, applied);
+  });
+  return beyond ? reason : null;
+}
+
+/** Whether a server lacks some of its own transactions among those that were executed elsewhere. */
+function lacks(has: GtidSet, executed: GtidSet, { uuid, serverId }: ServerIdentity): boolean {
+  if (has.flavour === 'mysql' && executed.flavour === 'mysql') {
+    return uuid !== null && !containsGtids(has, gtidsOf(executed, uuid));
+  }
+  if (has.flavour !== 'mariadb' || executed.flavour !== 'mariadb') return false;
+  return [...executed.domains].some(
+    ([domain, { server, seq }]) => server === serverId && (has.domains.get(domain)?.seq ?? 0n) < seq,
+  );
 }
 
 /** Everything the source has is on the target; null when GTIDs do not tell. */

@@ -185,7 +185,7 @@ class Session implements MysqlConnection {
     ssl: mysql.SslOptions | null,
     password: string | undefined,
   ) {
-    const { host, port, database, user } = db.address;
+    const { host, port, user } = db.address;
     this.#statementTimeoutMs = options.statementTimeoutMs ?? defaultStatementTimeoutMs;
     this.#socket.setNoDelay(true);
     this.#socket.setKeepAlive(true, 10_000);
@@ -193,7 +193,7 @@ class Session implements MysqlConnection {
     this.#client = mysql.createConnection({
       host,
       port,
-      database,
+      // No default database: entering one takes a privilege on it, which the daemon has no use for.
       user,
       ...(password === undefined ? {} : { password }),
       ...(ssl === null ? {} : { ssl }),

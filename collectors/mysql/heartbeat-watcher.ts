@@ -13,6 +13,7 @@ import { reasonOf } from '../session/faults.js';
 import { keepConnected } from '../session/keep-connected.js';
 import { connect, type MysqlConnection } from './connection.js';
 import { classify } from './mysql-errors.js';
+import { reopening } from './reopen.js';
 
 /** What the watcher needs to know of the binlog reader of the same server. */
 export interface BinlogReaderState {
@@ -48,12 +49,13 @@ export function mysqlHeartbeatWatcher(options: MysqlWatcherOptions): HeartbeatWa
         {
           context,
           collector: name,
-          open: (aborted) =>
+          open: reopening<MysqlConnection>((aborted) =>
             connect(
               db,
               { applicationName: `lockgate/${context.daemonId}/watch`, statementTimeoutMs: timeoutMs },
               aborted,
             ),
+          ),
           use: (connection, healthy) => use(new Session(connection, options, timeoutMs + 200), healthy),
           down,
         },
@@ -79,7 +81,7 @@ class Session implements WatcherSession {
 
   choose(links: readonly LinkPlan[]): Promise<ReadonlyMap<LinkId, WatchChoice>> {
     const { reader } = this.options;
-    const why = reader === null ? 'the binlog reader is off (read: off)' : reader.silentBecause;
+    const why = reader === null ? 'no binlog reader runs for it' : reader.silentBecause;
     return Promise.resolve(new Map(links.map((link) => [link.id, choose(link.config.heartbeat.watch, why)])));
   }
 

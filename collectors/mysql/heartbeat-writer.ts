@@ -17,6 +17,7 @@ import { reasonOf } from '../session/faults.js';
 import { keepConnected } from '../session/keep-connected.js';
 import { connect, type MysqlConnection } from './connection.js';
 import { classify, isServerError } from './mysql-errors.js';
+import { reopening } from './reopen.js';
 import { readChannels, type ReplicaChannel } from './replica-status.js';
 import { readPosition } from './source-position.js';
 
@@ -56,8 +57,9 @@ export function mysqlHeartbeatWriter(options: MysqlWriterOptions): Collector {
         {
           context,
           collector: name,
-          open: (aborted) =>
+          open: reopening<MysqlConnection>((aborted) =>
             connect(db, { applicationName: `lockgate/${context.daemonId}/heartbeat`, statementTimeoutMs }, aborted),
+          ),
           use: (connection, healthy) => use(new Session(connection, options, statementTimeoutMs + 1_000), healthy),
           down,
         },
@@ -66,7 +68,7 @@ export function mysqlHeartbeatWriter(options: MysqlWriterOptions): Collector {
   });
 }
 
-/** Rows deleted in one go. */
+/** Rows looked at, and deleted, in one go. */
 const pruneBatch = 500;
 
 /** Name of the lock that lets one process per daemon id write; at most 64 characters, whatever the id. */
@@ -74,7 +76,12 @@ export function lockName(daemonId: string): string {
   return `lockgate/${createHash('sha256').update(daemonId).digest('hex').slice(0, 40)}`;
 }
 
+/** Before every key. */
+const beginning: { readonly link: string; readonly run: string } = { link: '', run: '' };
+
 class Session implements WriterSession {
+  #prunedTo = beginning;
+
   constructor(
     private readonly connection: MysqlConnection,
     private readonly options: MysqlWriterOptions,
@@ -126,12 +133,18 @@ class Session implements WriterSession {
 
   async prune(keep: (key: RunKey) => boolean, existsOnTarget: ExistsOnTarget): Promise<number> {
     const { context, links } = this.options;
+    // From where the last look ended, by the key: rows that never reached the target cannot go, and must not be all that
+    // is ever looked at.
+    const { link, run } = this.#prunedTo;
     const old = await this.#query<RunKey>(
       `SELECT link, run FROM lockgate.heartbeat
-        WHERE daemon = ? AND link IN (?) AND sent_at < UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE LIMIT ?`,
-      [context.daemonId, links.map((link) => link.id), 5 * pruneBatch],
+        WHERE daemon = ? AND link >= ? AND (link > ? OR run > ?) AND link IN (?)
+          AND sent_at < UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE
+        ORDER BY link, run LIMIT ?`,
+      [context.daemonId, link, link, run, links.map(({ id }) => id), pruneBatch],
     );
-    const candidates = old.filter((key) => !keep(key)).slice(0, pruneBatch);
+    this.#prunedTo = old.length < pruneBatch ? beginning : (old.at(-1) ?? beginning);
+    const candidates = old.filter((key) => !keep(key));
     if (candidates.length === 0) return 0;
     const both = await existsOnTarget(candidates);
     if (both.length === 0) return 0;

@@ -31,28 +31,34 @@ export interface TargetFacts {
   executed: GtidSet | null;
 }
 
-/** Looks at the source once. */
-export async function readSource(connection: MysqlConnection, timeoutMs: number): Promise<SourceFacts> {
-  const options = { timeoutMs };
+/**
+ * Looks at the source once. The list of its files, which on a server with thousands of them is not for nothing, is asked
+ * for only when the last of `known` is not the file that is written to now: the others do not change any more.
+ */
+export async function readSource(
+  connection: MysqlConnection,
+  timeoutMs: number,
+  known: readonly BinlogFile[] = [],
+): Promise<SourceFacts> {
   // The position first: whatever it holds lies before the head that is read after it.
   const position = await readPosition(connection, timeoutMs);
   const identity = await readIdentity(connection, timeoutMs);
   const head = position === null ? null : await readBinlogHead(connection, timeoutMs);
-  const logs =
-    head === null
-      ? []
-      : await connection.query<{ Log_name: string; File_size: string | number }>(
-          'SHOW BINARY LOGS',
-          undefined,
-          options,
-        );
+  const files = head === null ? [] : known.at(-1)?.name === head.file ? known : await readFiles(connection, timeoutMs);
   return {
     identity,
     position,
     gtids: position?.kind === 'gtid' ? position.set : null,
     head,
-    files: logs.map((row) => ({ name: row.Log_name, size: Number(row.File_size) })),
+    files,
   };
+}
+
+async function readFiles(connection: MysqlConnection, timeoutMs: number): Promise<BinlogFile[]> {
+  const rows = await connection.query<{ Log_name: string; File_size: string | number }>('SHOW BINARY LOGS', undefined, {
+    timeoutMs,
+  });
+  return rows.map((row) => ({ name: row.Log_name, size: Number(row.File_size) }));
 }
 
 /** Looks at the target once. */

@@ -1,4 +1,4 @@
-import type { Us } from '../../daemon/core/clock.js';
+import { US_PER_S, type Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { LockgateError } from '../../daemon/core/errors.js';
 import { countMissing, type GtidSet } from '../../daemon/core/gtid.js';
@@ -10,12 +10,13 @@ import { ErrorWindow } from '../session/error-window.js';
 import { reasonOf } from '../session/faults.js';
 import { LazySession } from '../session/lazy-session.js';
 import { both, keepLooking, type Look } from '../session/pace.js';
-import { BinlogMeter, bytesAcross, type BinlogPlace } from './binlog-distance.js';
+import { BinlogMeter, bytesAcross, type BinlogFile, type BinlogPlace } from './binlog-distance.js';
 import {
   channelOfFlow,
   errorKeyOf,
   isCaughtUp,
   isFrom,
+  lostBySource,
   judgeApplied,
   judgeRunning,
   nameOf,
@@ -24,6 +25,7 @@ import {
 } from './channel-state.js';
 import { connect, type MysqlConnection } from './connection.js';
 import { readSource, readTarget, type ServerIdentity, type SourceFacts, type TargetFacts } from './position-views.js';
+import { reopening } from './reopen.js';
 import type { ReplicaChannel } from './replica-status.js';
 
 /** What the collector is told besides the links. */
@@ -43,6 +45,8 @@ interface Value extends Judged {
 }
 
 const queryTimeoutMs = 1_500;
+/** How long the list of the source's files is used. */
+const filesForUs: Us = 60 * US_PER_S;
 const connectOptions = { statementTimeoutMs: 1_200, connectTimeoutMs: 3_000 };
 
 interface Sight {
@@ -50,6 +54,8 @@ interface Sight {
   at: Us;
   source: SourceFacts;
   target: TargetFacts;
+  /** Why positions prove nothing at present. */
+  behind: string | null;
 }
 
 /**
@@ -65,6 +71,8 @@ export class MysqlPositionsCollector implements Collector {
   readonly #errors = new Map<string, { window: ErrorWindow; total: number; last: string | null }>();
   readonly #reported = new Map<string, string>();
   #failing: string | null = null;
+  #files: { of: MysqlConnection; at: Us; list: readonly BinlogFile[] } | null = null;
+  #before: TargetFacts | null = null;
 
   /** All `links` are of kind mysql and run from `from` to `to`. */
   constructor(
@@ -76,8 +84,8 @@ export class MysqlPositionsCollector implements Collector {
   ) {
     this.name = `${from.name}->${to.name}/positions`;
     const applicationName = `lockgate/${context.daemonId}/positions`;
-    const open = (db: DatabaseConfig) => (signal: AbortSignal) =>
-      connect(db, { applicationName, ...connectOptions }, signal);
+    const open = (db: DatabaseConfig) =>
+      reopening((signal) => connect(db, { applicationName, ...connectOptions }, signal));
     this.#source = new LazySession(open(from), context.clock);
     this.#target = new LazySession(open(to), context.clock);
   }
@@ -143,19 +151,32 @@ export class MysqlPositionsCollector implements Collector {
     // Without sessions there is nothing to time yet: connecting is not part of the question.
     const [source, target] = await both(this.#source.get(signal), this.#target.get(signal));
     const askedAt = clock.monotonicNow();
-    const [from, to] = await both(readSource(source, queryTimeoutMs), readTarget(target, queryTimeoutMs));
-    this.#meter.learn(from.files);
+    const files = this.#files;
+    // Now and then from anew, because files are purged.
+    const known = files?.of === source && askedAt - files.at < filesForUs ? files.list : [];
+    const [from, to] = await both(readSource(source, queryTimeoutMs, known), readTarget(target, queryTimeoutMs));
+    if (from.files !== known) {
+      this.#files = { of: source, at: askedAt, list: from.files };
+      this.#meter.learn(from.files);
+    }
     this.options.onTarget?.(to.identity);
-    return { askedAt, at: clock.monotonicNow(), source: from, target: to };
+    // The two were asked at once: only what the target had before says what the source must have.
+    const behind = this.#before === null ? null : lostBySource(this.#before, from, this.from.name);
+    this.#before = to;
+    return { askedAt, at: clock.monotonicNow(), source: from, target: to, behind };
   }
 
   /** Emits what was seen of a link; returns whether all of its positions can be told. */
-  #report(emit: Emit, full: boolean, { id, config }: LinkPlan, { askedAt, at, source, target }: Sight): boolean {
+  #report(emit: Emit, full: boolean, { id, config }: LinkPlan, sight: Sight): boolean {
+    const { askedAt, at, source, target, behind } = sight;
     const identity: SourceIdentity = { name: this.from.name, ...source.identity };
     const { channels, executed } = target;
     let told = true;
     for (const flow of config.flows) {
-      const applied = judgeApplied(flow, this.to.name, channels, identity, source.position, executed);
+      const applied =
+        behind === null
+          ? judgeApplied(flow, this.to.name, channels, identity, source.position, executed)
+          : ({ position: null, reason: behind } as const);
       if (applied.position === null) {
         told = false;
         emit({ kind: 'applied-fault', link: id, flow, at, reason: applied.reason });

@@ -10,6 +10,7 @@ import { LazySession } from '../session/lazy-session.js';
 import { connect, type MysqlConnection } from './connection.js';
 import { readDirection } from './direction-rows.js';
 import { errnoOf } from './mysql-errors.js';
+import { reopening } from './reopen.js';
 
 const signals = [
   'reachable',
@@ -34,7 +35,8 @@ interface SideRow {
   read_only: string | number;
   super_read_only: string | number;
   innodb_read_only: string | number;
-  clock: string;
+  /** In UTC: local time is ambiguous in one hour of the year. */
+  clock: string | number;
 }
 
 interface ActivityRow {
@@ -55,7 +57,11 @@ export class MysqlSideCollector implements Collector {
   ) {
     this.name = `${db.name}/side`;
     const applicationName = `lockgate/${context.daemonId}/side`;
-    this.#session = new LazySession((signal) => openSide(db, applicationName, signal), context.clock, attempts);
+    this.#session = new LazySession(
+      reopening((signal) => openSide(db, applicationName, signal)),
+      context.clock,
+      attempts,
+    );
   }
 
   run(emit: Emit, signal: AbortSignal): Promise<void> {
@@ -86,29 +92,31 @@ export class MysqlSideCollector implements Collector {
 
   async #look(emit: Emit, signal: AbortSignal): Promise<void> {
     const { clock } = this.context;
+    const stopped = (): boolean => signal.aborted;
     const connection = await this.#session.get(signal);
     const superReadOnly = connection.version.flavour === 'mysql' ? '@@GLOBAL.super_read_only' : '0';
     const [wallBefore, before] = [clock.wallNow(), clock.monotonicNow()];
     const [row] = await connection.query<SideRow>(
       `SELECT @@GLOBAL.read_only AS read_only, ${superReadOnly} AS super_read_only,
-        @@GLOBAL.innodb_read_only AS innodb_read_only, UNIX_TIMESTAMP(SYSDATE(6)) AS clock`,
+        @@GLOBAL.innodb_read_only AS innodb_read_only,
+        TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS clock`,
       undefined,
       { timeoutMs: queryTimeoutMs },
     );
     const [wallAfter, at] = [clock.wallNow(), clock.monotonicNow()];
     if (row === undefined) throw new RangeError('a statement that always returns a row returned none');
-    if (signal.aborted) return;
+    if (stopped()) return;
     if (this.#failing !== null) this.context.log.info({ collector: this.name }, 'the database answers again');
     this.#failing = null;
     emit(this.#reading('reachable', 1, null, at, before));
     const obstacle = obstacleOf(row);
     emit(this.#reading('writable', obstacle === null ? 1 : 0, obstacle, at, before));
-    const skew = skewOf(Math.round(Number(row.clock) * US_PER_S), { wallBefore, wallAfter, roundTripUs: at - before });
+    const skew = skewOf(Number(row.clock), { wallBefore, wallAfter, roundTripUs: at - before });
     emit(this.#reading('clock_skew', skew.value, skew.reason, at, before));
     const activity = await this.#activity(connection);
-    if (!signal.aborted) for (const observation of activity) emit(observation);
+    if (!stopped()) for (const observation of activity) emit(observation);
     const direction = await readDirection(connection, this.db, clock, queryTimeoutMs);
-    if (!signal.aborted) emit(direction);
+    if (!stopped()) emit(direction);
   }
 
   /** Sessions and their transactions; both are hidden from a user without the privilege, so nothing is read as none. */

@@ -96,6 +96,7 @@ const MEASURED: ReadonlySet<string> = new Set([
   ...['forward', 'reverse', 'active', 'standby'].flatMap((l) =>
     [
       ...['lag', 'lag_low', 'lag_by_position', 'agreement', 'running', 'errors', 'backlog_bytes'],
+      'backlog_transactions',
       'continuity',
       ...['tables_uncovered', 'tables_syncing', 'drain_eta', 'drain_eta_high', 'retained_bytes', 'runway'],
     ].map((s) => `${l}.${s}`),
