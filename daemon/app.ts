@@ -216,6 +216,7 @@ class Daemon implements RunningDaemon {
           log.error({ link }, `the chain of ${link} is broken: ${what}`);
           keeper.save();
         },
+        remember: () => keeper.save(),
         stray: (migration, side, latched) => {
           note('stray-write', migration, {
             side,

@@ -25,11 +25,22 @@ export class Chains {
     this.memories = new Map(whole);
   }
 
-  /** Takes one look; answers the reading and the breaks that are new. */
-  see(link: LinkId, facts: ChainFacts, at: Us, freshUs: Us, wall: number): { reading: Reading; news: Break[] } {
-    const { memory, news } = foldChain(this.memory(link, wall), facts, wall);
+  /**
+   * Takes one look; answers the reading, the breaks that are new, and whether something is remembered otherwise that a
+   * later life of the daemon would take for a break if it did not know.
+   */
+  see(
+    link: LinkId,
+    facts: ChainFacts,
+    at: Us,
+    freshUs: Us,
+    wall: number,
+  ): { reading: Reading; news: Break[]; toKeep: boolean } {
+    const before = this.memories.get(link);
+    const { memory, news } = foldChain(before ?? newChain(wall), facts, wall);
     this.memories.set(link, memory);
-    return { reading: continuityReading(memory, at, freshUs), news };
+    const toKeep = before === undefined || lastingOf(before) !== lastingOf(memory);
+    return { reading: continuityReading(memory, at, freshUs), news, toKeep };
   }
 
   /** Latches a break that was found by other means than a look. */
@@ -62,4 +73,9 @@ export class Chains {
   private memory(link: LinkId, wall: number): ChainMemory {
     return this.memories.get(link) ?? newChain(wall);
   }
+}
+
+/** What changes rarely and must not be forgotten when the daemon is killed, as text. */
+function lastingOf({ identities, guarded, flaws }: ChainMemory): string {
+  return JSON.stringify([identities, Object.entries(guarded).map(([key, { value }]) => [key, value]), flaws]);
 }

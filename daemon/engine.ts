@@ -62,6 +62,8 @@ export interface EngineOutput {
   jumped(what: string): void;
   /** The chain of a link broke. */
   broke?(link: LinkId, news: Break): void;
+  /** Something is remembered otherwise that must outlive a kill. */
+  remember?(): void;
   /** The first stray write of a side was latched. */
   stray?(migration: string, side: SideName, latched: StrayMemory): void;
 }
@@ -436,6 +438,7 @@ export class Engine {
           : this.chains.see(o.link, o.facts, o.askedAt ?? o.at, o.freshUs, wall);
       reading = seen.reading;
       for (const news of seen.news) this.output.broke?.(o.link, news);
+      if ('toKeep' in seen && seen.toKeep) this.output.remember?.();
     }
     this.set(link.migration, new Map([[`${link.config.name}.continuity`, reading]]), now);
   }
@@ -487,7 +490,7 @@ export class Engine {
     const readings = new Map<string, Reading>();
     const lag = link.tracker.readings(now);
     if (lag.agreement.value === 0) link.disagreedAt = now;
-    if (o.kind === 'applied' || o.kind === 'applied-fault') link.drain.observe(o);
+    if (o.kind === 'applied' || o.kind === 'applied-fault' || o.kind === 'position-sampled') link.drain.observe(o);
     const drain = link.drain.readings(now, lag.lag_by_position);
     for (const [name, reading] of Object.entries({ ...lag, ...drain })) {
       readings.set(`${link.config.name}.${name}`, reading);

@@ -3,11 +3,14 @@
  * is learnt only while there is a backlog, because an idle applier shows the rate of the writers, not its own, and only
  * while it moves: what held apply up (a lock, a disabled subscription) took its time whatever the bytes. The upper
  * bound uses the slow end of the rates seen, so that it holds in at least 95 of 100 cases; it never lies below
- * `lag_by_position`, because a delay on the way is no matter of bytes. While nothing is being applied (a large transaction
+ * `lag_by_position`, because a delay on the way is no matter of bytes. It counts what may have been written since the look
+ * as well, at the highest rate of the last minute, and what may have been written lately by a transaction that was open:
+ * its bytes count as passed on before it is committed (see `Capture`). While nothing is being applied (a large transaction
  * shows its progress only at its end) it grows several times as fast as the time, until there is no end to predict.
  */
+import { Capture, quantile, type Speed } from './capture.js';
 import type { Us } from './clock.js';
-import type { Applied, AppliedFault } from './observation.js';
+import type { Applied, AppliedFault, PositionSampled } from './observation.js';
 import { bytesBetween, type Position } from './position.js';
 import { stateAt, unknown, type Reading } from './signal.js';
 
@@ -29,6 +32,18 @@ export type DrainEstimate =
   | { kind: 'draining'; eta: number; high: number }
   | { kind: 'none'; reason: string };
 
+/** What the backlog of a look does not tell, for the upper bound. */
+export interface Ahead {
+  /** Bytes written since the look, or that may have been. */
+  more: number;
+  /** Bytes that may be outstanding though they count as passed on: what was written lately beyond what is usual. */
+  atLeast: number;
+  /** Bytes per second at which that was written. */
+  rate: number;
+}
+
+const NOTHING: Ahead = { more: 0, atLeast: 0, rate: 0 };
+
 /** Below this many bytes outstanding there is nothing to drain that a rate could tell of. */
 const CAUGHT_UP_BYTES = 64 * 1024;
 /** Rates are taken over stretches of at least this length, so that the grain of the samples does not show. */
@@ -39,9 +54,14 @@ const GAP_US: Us = 5_000_000;
 const STUCK_US: Us = 2_000_000;
 /** A stretch in which nothing was applied for longer than this tells how long apply was held up, and not how fast it is. */
 const HELD_UP_US: Us = 500_000;
-/** Of so many stretches, this many in which apply was held up are no exception: then that is how fast it is. */
+/**
+ * Being held up is how fast it is where this share of the bytes of so many stretches was applied in held-up ones: a large
+ * transaction ends its pause with all its bytes, what waited for a lock goes on with the first small one.
+ */
 const RECENT = 10;
-const NO_EXCEPTION = 3;
+const RULE_SHARE = 0.3;
+/** What can hide is one transaction, applied without a commit in between: so many times the typical time is enough. */
+const HIDDEN_FACTOR = 2;
 /** Nothing applied for so long is usual, and says nothing yet. */
 const USUAL_PAUSE_US: Us = 250_000;
 /** A pause that has lasted longer may last so many times as long again. */
@@ -55,10 +75,8 @@ const ENOUGH = 20;
 /** What the end of a drain takes beside the bytes: the last flush and the answer that it arrived. */
 const SETTLE_US: Us = 250_000;
 
-/** Bytes per second over a stretch of `us`. */
-interface Rate {
-  perSecond: number;
-  us: Us;
+/** A rate of apply. */
+interface Rate extends Speed {
   /** Nothing was applied for a while in it. */
   heldUp: boolean;
 }
@@ -124,8 +142,13 @@ export class DrainEstimator {
     return this.latest?.at ?? null;
   }
 
-  /** Predicts at `now`. */
-  estimate(now: Us): DrainEstimate {
+  /** Bytes outstanding at the newest sample; 0 before the first. */
+  get backlogBytes(): number {
+    return this.latest?.backlogBytes ?? 0;
+  }
+
+  /** Predicts at `now`; `ahead` is for the upper bound only. */
+  estimate(now: Us, ahead: Ahead = NOTHING): DrainEstimate {
     const sample = this.latest;
     if (sample === null) return { kind: 'none', reason: 'no position has been read together with the head yet' };
     if (this.stuckSince !== null && now - this.stuckSince > STUCK_US) {
@@ -138,10 +161,11 @@ export class DrainEstimator {
     const eta = this.typical(bytes);
     const pauseUs = this.stuckSince === null ? 0 : now - this.stuckSince;
     const pause = (PAUSE_FACTOR * Math.max(0, pauseUs - USUAL_PAUSE_US)) / 1e6;
-    if (bytes < CAUGHT_UP_BYTES)
-      return { kind: 'caught-up', high: pause + (eta === null ? 0 : this.bound(bytes, eta)) };
-    if (eta === null) return { kind: 'none', reason: 'there is a backlog, and no rate of apply has been seen yet' };
-    return { kind: 'draining', eta, high: pause + this.bound(bytes, eta) };
+    const high = this.most(bytes, ahead);
+    if (bytes < CAUGHT_UP_BYTES) return { kind: 'caught-up', high: pause + (high ?? unlearnt(bytes, ahead)) };
+    if (eta === null || high === null)
+      return { kind: 'none', reason: 'there is a backlog, and no rate of apply has been seen yet' };
+    return { kind: 'draining', eta, high: pause + high };
   }
 
   private typical(bytes: number): number | null {
@@ -152,34 +176,62 @@ export class DrainEstimator {
   /** The rates that tell how fast it is: without those while it was held up, where that was the exception. */
   private telling(): readonly Rate[] {
     const moving = this.rates.filter((rate) => !rate.heldUp);
-    const exception = this.rates.slice(-RECENT).filter((rate) => rate.heldUp).length < NO_EXCEPTION;
+    const recent = this.rates.slice(-RECENT);
+    const bytes = (some: readonly Rate[]): number => some.reduce((sum, r) => sum + r.perSecond * r.us, 0);
+    const exception = bytes(recent.filter((rate) => rate.heldUp)) < RULE_SHARE * bytes(recent);
     return exception && moving.length > 0 ? moving : this.rates;
   }
 
-  private bound(bytes: number, eta: number): number {
-    if (this.rates.length === 0) return 2 * eta;
+  /** The upper bound, with what the backlog does not tell; null before any rate has been seen. */
+  private most(bytes: number, { more, atLeast }: Ahead): number | null {
+    const seen = this.bound(bytes + more);
+    const hidden = this.typical(atLeast + more);
+    return seen === null || hidden === null ? null : Math.max(seen, HIDDEN_FACTOR * hidden);
+  }
+
+  /** The upper bound for so many bytes; null before any rate has been seen. */
+  private bound(bytes: number): number | null {
+    const eta = this.typical(bytes);
+    if (eta === null || this.rates.length === 0) return eta === null ? null : 2 * eta;
     const rates = this.telling();
     const high = bytes / quantile(rates, SLOW_SHARE);
     return rates.length >= ENOUGH ? high : Math.max(high, 2 * eta);
   }
 }
 
+/**
+ * It has never been behind, so nothing is known of its speed but that it kept up with what is written. One transaction is
+ * applied by one process as it was written by one: for the time that its bytes take at the highest rate of writing.
+ */
+function unlearnt(backlog: number, { more, atLeast, rate }: Ahead): number {
+  const bytes = Math.max(backlog, atLeast) + more;
+  return bytes < CAUGHT_UP_BYTES || rate <= 0 ? 0 : bytes / rate;
+}
+
 /** Predicts for a whole link: the worst of its flows, none of which may be unknown. */
 export class LinkDrain {
   private readonly flows = new Map<
     string,
-    { estimator: DrainEstimator; base: Position | null; fault: string | null }
+    { estimator: DrainEstimator; base: Position | null; fault: string | null; head: number }
   >();
+  private readonly capture = new Capture();
+  /** From here bytes of the source's positions are counted. */
+  private origin: Position | null = null;
 
   constructor(
     flows: readonly string[],
     private readonly freshUs: Us,
   ) {
-    for (const flow of flows) this.flows.set(flow, { estimator: new DrainEstimator(), base: null, fault: null });
+    for (const flow of flows)
+      this.flows.set(flow, { estimator: new DrainEstimator(), base: null, fault: null, head: 0 });
   }
 
-  /** Takes what is known of one flow's position. */
-  observe(o: Applied | AppliedFault): void {
+  /** Takes what is known of one flow's position, or of the source's. */
+  observe(o: Applied | AppliedFault | PositionSampled): void {
+    if (o.kind === 'position-sampled') {
+      this.captured(o.position, o.at);
+      return;
+    }
     const flow = this.flows.get(o.flow);
     if (flow === undefined) return;
     if (o.kind === 'applied-fault') {
@@ -200,11 +252,43 @@ export class LinkDrain {
       return;
     }
     flow.estimator.observe({ at: o.at, backlogBytes, appliedBytes: forth - back });
+    if (o.head !== undefined) flow.head = this.captured(o.head, o.at);
+  }
+
+  /** Learns from a position of the source, and returns it as a count of bytes. */
+  private captured(position: Position, at: Us): number {
+    this.origin ??= position;
+    const forth = bytesBetween(this.origin, position);
+    const back = bytesBetween(position, this.origin);
+    if (forth === null || back === null) return this.capture.head ?? 0;
+    // It went back: another life of the source.
+    if (back > 0) {
+      this.capture.reset();
+      this.origin = position;
+    }
+    this.capture.observe(at, forth);
+    return forth;
+  }
+
+  /** What the look at a flow, which saw the source at `head`, does not tell. */
+  private ahead(head: number, backlog: number, now: Us): Ahead {
+    const { rate, floor } = this.capture;
+    // What is usual a target that is level keeps up with; one that is behind may not.
+    const faster = backlog < CAUGHT_UP_BYTES ? rate - floor : rate;
+    const unseen = (faster * this.capture.gap(now)) / 1e6;
+    const known = Math.max(0, (this.capture.head ?? head) - head);
+    const burst = this.capture.burst(now);
+    return {
+      more: known + (unseen < CAUGHT_UP_BYTES ? 0 : unseen),
+      atLeast: burst < CAUGHT_UP_BYTES ? 0 : burst,
+      rate,
+    };
   }
 
   /** The clocks jumped: instants of before mean nothing. */
   reset(): void {
     for (const { estimator } of this.flows.values()) estimator.reset();
+    this.capture.reset();
   }
 
   /** The readings at `now`; `lag` is the reading of `lag_by_position`, which decides while the link is caught up. */
@@ -217,8 +301,11 @@ export class LinkDrain {
     let eta: number | null = null;
     let high = 0;
     let observedAt = Infinity;
-    for (const [name, { estimator, fault }] of this.flows) {
-      const estimate: DrainEstimate = fault === null ? estimator.estimate(now) : { kind: 'none', reason: fault };
+    let allowed = 0;
+    for (const [name, { estimator, fault, head }] of this.flows) {
+      const ahead = this.ahead(head, estimator.backlogBytes, now);
+      allowed = Math.max(allowed, ahead.more, ahead.atLeast);
+      const estimate: DrainEstimate = fault === null ? estimator.estimate(now, ahead) : { kind: 'none', reason: fault };
       if (estimate.kind === 'none') return both(`${name}: ${estimate.reason}`);
       observedAt = Math.min(observedAt, estimator.observedAt ?? now);
       high = Math.max(high, estimate.high);
@@ -239,6 +326,10 @@ export class LinkDrain {
       drain_eta_high: {
         ...delay,
         value: Math.max(high, lag.value) + SETTLE_US / 1e6,
+        reason:
+          allowed < CAUGHT_UP_BYTES
+            ? lag.reason
+            : `the source is being written to, or was just now: allows for ${(allowed / 1e6).toFixed(1)} MB that its positions do not show as outstanding`,
         growsFrom: lag.growsFrom === null ? null : lag.growsFrom - SETTLE_US,
       },
     };
@@ -250,16 +341,4 @@ function remember(rates: Rate[], start: DrainSample, end: DrainSample, heldUp: b
   if (us <= 0 || end.appliedBytes <= start.appliedBytes) return;
   rates.push({ perSecond: ((end.appliedBytes - start.appliedBytes) / us) * 1e6, us, heldUp });
   if (rates.length > REMEMBERED) rates.shift();
-}
-
-/** The rate below which a share `q` of the time was spent; weighted by time, because one slow stretch may outlast many fast ones. */
-function quantile(rates: readonly Rate[], q: number): number {
-  const sorted = [...rates].sort((a, b) => a.perSecond - b.perSecond);
-  const wanted = q * sorted.reduce((sum, r) => sum + r.us, 0);
-  let passed = 0;
-  for (const { perSecond, us } of sorted) {
-    passed += us;
-    if (passed > wanted) return perSecond;
-  }
-  return sorted.at(-1)?.perSecond ?? 0;
 }

@@ -20,16 +20,11 @@ export interface ManyLinks {
   destroy(): Promise<void>;
 }
 
-/** What setup would make; it must be there before the publications, which hold one link's rows each. */
-const heartbeat = `create schema lockgate;
-  create table lockgate.heartbeat (daemon text, link text, run text, seq bigint not null, sent_at timestamptz not null,
-    primary key (daemon, link, run));`;
-
 const GATE = ['lag < 5s', 'lag_by_position < 5s', 'agreement is 1', 'running is 1']
   .map((condition) => `"forward.${condition} for 10s"`)
   .join(', ');
 
-/** Starts servers and replication of the given shape. */
+/** Starts servers and replication of the given shape; heartbeats are for setup to add, with a row filter for each link. */
 export async function startManyLinks(shape: Shape): Promise<ManyLinks> {
   const servers: PostgresServer[] = [];
   const admin = new Map<string, string>();
@@ -72,14 +67,9 @@ export async function startManyLinks(shape: Shape): Promise<ManyLinks> {
         const ids = Array.from({ length: shape.links }, (_, i) => `m-${p}-${d}-${i + 1}`);
         const names = ids.map((id) => id.replaceAll('-', '_'));
         const tables = names.map((name) => `create table ${name} (id bigint primary key, note text);`).join('\n');
-        await on(target, `app${d}`, [heartbeat + tables]);
-        await on(source, `app${d}`, [
-          heartbeat + tables,
-          ...ids.map(
-            (id, i) =>
-              `create publication ${names[i] ?? ''} for table ${names[i] ?? ''}, lockgate.heartbeat where (link like '${id}/%')`,
-          ),
-        ]);
+        await on(target, `app${d}`, [tables]);
+        const publications = names.map((name) => `create publication ${name} for table ${name}`);
+        await on(source, `app${d}`, [tables, ...publications]);
         const address = `host=127.0.0.1 port=${source.port} dbname=app${d} user=postgres password=${source.password}`;
         await on(
           target,

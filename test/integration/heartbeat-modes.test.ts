@@ -93,9 +93,7 @@ describe.each(testedMajors)('heartbeats between PostgreSQL %i servers', (major) 
     const first = bed.of('heartbeat-sent')[0]?.run;
     await pair.onTarget('delete from lockgate.heartbeat where daemon = $1', [bed.daemonId]);
     const since = bed.mark();
-    await settle(3_000);
-    // Updates of a row that is not there vanish; the target answers that it has nothing new.
-    expect(bed.of('heartbeat-sent', since).every((o) => o.run === first)).toBe(true);
+    // Updates of a row that is not there vanish; the target answers that it has lost what it had shown.
     await bed.until('another run', () => bed.of('heartbeat-sent', since).some((o) => o.run !== first));
     await bed.beats(bed.mark(), 5);
     expect(bed.of('heartbeat-sent').at(-1)?.run).not.toBe(first);

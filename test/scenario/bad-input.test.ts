@@ -422,11 +422,11 @@ describe('databases at fault', () => {
       gate: 'reader',
       state: 'unknown',
       says: [/no-slot-src/, /fewer than 2 replication slots/, /raise max_replication_slots/],
-      doctor: /only 0 of max_replication_slots = 4 free/,
+      doctor: /only 0 of max_replication_slots = 5 free/,
       remedy: /ALTER SYSTEM SET max_replication_slots/,
       make: (flow) =>
-        flow.onSource(`select pg_create_physical_replication_slot('spare_' || n) from generate_series(1, 3) n`),
-      heal: (flow) => flow.onSource(`select pg_drop_replication_slot('spare_' || n) from generate_series(1, 3) n`),
+        flow.onSource(`select pg_create_physical_replication_slot('spare_' || n) from generate_series(1, 4) n`),
+      heal: (flow) => flow.onSource(`select pg_drop_replication_slot('spare_' || n) from generate_series(1, 4) n`),
     },
     {
       name: 'tls-name',
@@ -506,7 +506,7 @@ describe('databases at fault', () => {
     };
     const sources = new Map([
       ['wal-level', await server('wal-level', {})],
-      ['no-slot', await server('no-slot', { max_replication_slots: '4' })],
+      ['no-slot', await server('no-slot', { max_replication_slots: '5' })],
     ]);
     for (const { name } of faults)
       flows.set(name, await replicate(name, sources.get(name) ?? pair.source, pair.target, undo));

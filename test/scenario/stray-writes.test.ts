@@ -119,7 +119,7 @@ migrations:
       first_at: shown.first_at,
       first_position: shown.first_position,
     });
-    expect(quiet.state).toBe('closed');
+    await quiet.until(['closed'], 5_000);
   };
 
   it('what replication brings is none, at 2,000 rows a second', async () => {

@@ -1,4 +1,5 @@
 import { LockgateError, SourceError } from '../../../daemon/core/errors.js';
+import type { LinkId } from '../../../daemon/core/signal.js';
 import type { LinkPlan } from '../../collector.js';
 import { quoteIdent, quoteLiteral, type PgConnection } from '../connection.js';
 import {
@@ -12,6 +13,8 @@ import {
   type OtherSides,
   type Subscription,
 } from './other-side.js';
+import { planBeside, rivalsOf, samePair, tooOldForTwo } from './beside.js';
+import { linksOfOwnRows, ownRows, ownRowsShown } from './overlap.js';
 import { applyMayWrite } from './receiving-objects.js';
 import { twinOf, type SidePlan } from './side-plan.js';
 import { HEARTBEAT_OID, VERSION_NUM, doBlock, shown } from './sql-text.js';
@@ -22,40 +25,67 @@ export type Change =
   /** It has to wait for something on the other side; `sql` is what will be run then. */
   | { readonly state: 'waits'; readonly sql: string; readonly reason: string };
 
-/** The statement that adds the heartbeat table to a link's publication; `filter` keeps out rows of the other direction. */
-export function addToPublication(link: LinkPlan, publication: string, filter: boolean): string {
+/**
+ * Which rows a link's publication is to send: all of them; those of its direction, where replication runs both ways; or
+ * those of the links named, where another subscription of the same database gets heartbeats from the same sender.
+ */
+export type Rows = 'all' | 'direction' | readonly LinkId[];
+
+/** The rows that the configuration alone asks for, without a look at the servers. */
+export function rowsByConfig(link: LinkPlan, all: readonly LinkPlan[]): Rows {
+  if (rivalsOf(link, all).length > 0) {
+    return all.filter((l) => l === link || (samePair(l, link) && !rivalsOf(link, all).includes(l))).map((l) => l.id);
+  }
+  return twinOf(link, all) === null ? 'all' : 'direction';
+}
+
+/** The statement that adds the heartbeat table to a link's publication, for these rows and no others. */
+export function addToPublication(link: LinkPlan, publication: string, rows: Rows): string {
   const name = quoteIdent(publication);
   const add = `ALTER PUBLICATION ${name} ADD TABLE lockgate.heartbeat`;
-  const rows = `pg_catalog.pg_publication_tables t WHERE t.pubname = ${quoteLiteral(publication)}
+  const present = `pg_catalog.pg_publication_tables t WHERE t.pubname = ${quoteLiteral(publication)}
       AND t.schemaname = 'lockgate' AND t.tablename = 'heartbeat'`;
-  if (!filter) {
+  if (rows === 'all') {
     return doBlock(
       `BEGIN
-  IF NOT EXISTS (SELECT FROM ${rows}) THEN
+  IF NOT EXISTS (SELECT FROM ${present}) THEN
     ${add};
   END IF;
 END`,
     );
   }
+  const direction = rows === 'direction';
+  const shownFilter = `coalesce(to_jsonb(t) ->> 'rowfilter', '')`;
+  const fits = direction
+    ? `strpos(${shownFilter}, ${quoteLiteral(pattern(link))}) > 0`
+    : `${shownFilter} = ${quoteLiteral(ownRowsShown(rows))}`;
+  const where = direction ? `link LIKE ${quoteLiteral(pattern(link))}` : ownRows(rows);
+  const tooOld = direction
+    ? 'both directions at once need row filters (15 and later): heartbeats would be sent round for ever'
+    : 'several subscriptions of one database need row filters (15 and later): heartbeats would arrive twice and stop apply';
+  // A publication of all tables takes no filter.
+  const whole = direction
+    ? `-- Then the other side's subscription needs origin = none (16 and later).
+    RAISE NOTICE 'set origin = none on the subscription that receives %', ${quoteLiteral(link.id)};
+    RETURN;`
+    : `RAISE EXCEPTION 'the publication takes whole schemas, which cannot have a row filter: heartbeats would arrive twice and stop apply';`;
   return doBlock(
     `BEGIN
   IF ${VERSION_NUM} < 150000 THEN
-    RAISE EXCEPTION 'both directions at once need row filters (15 and later): heartbeats would be sent round for ever';
+    RAISE EXCEPTION ${quoteLiteral(tooOld)};
   END IF;
-  IF EXISTS (SELECT FROM ${rows}
-      AND strpos(coalesce(to_jsonb(t) ->> 'rowfilter', ''), ${quoteLiteral(pattern(link))}) > 0) THEN
+  IF EXISTS (SELECT FROM ${present}
+      AND ${fits}) THEN
     RETURN;
   END IF;
   IF EXISTS (SELECT FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
       WHERE p.pubname = ${quoteLiteral(publication)} AND r.prrelid = ${HEARTBEAT_OID}) THEN
     ALTER PUBLICATION ${name} DROP TABLE lockgate.heartbeat; -- to be added again with the filter, in this transaction
   END IF;
-  -- A publication of all tables takes no filter; then the other side's subscription needs origin = none (16 and later).
-  IF EXISTS (SELECT FROM ${rows}) THEN
-    RAISE NOTICE 'set origin = none on the subscription that receives %', ${quoteLiteral(link.id)};
-    RETURN;
+  IF EXISTS (SELECT FROM ${present}) THEN
+    ${whole}
   END IF;
-  EXECUTE ${quoteLiteral(`${add} WHERE (link LIKE ${quoteLiteral(pattern(link))})`)};
+  EXECUTE ${quoteLiteral(`${add} WHERE (${where})`)};
 END`,
   );
 }
@@ -64,8 +94,13 @@ function pattern(link: LinkPlan): string {
   return `%/${link.config.name}`;
 }
 
+/** Whether rows of the other direction stay out. */
 function isFiltered(carriage: Carriage, link: LinkPlan): boolean {
-  return carriage.filter !== null && carriage.filter.includes(`'${pattern(link)}'`);
+  if (carriage.filter === null) return false;
+  const own = linksOfOwnRows(carriage.filter);
+  return own === null
+    ? carriage.filter.includes(`'${pattern(link)}'`)
+    : own.every((id) => id.endsWith(`/${link.config.name}`));
 }
 
 /**
@@ -96,7 +131,13 @@ export async function planCarriage(
   // Neither remedy exists on such a publisher, whatever the other side is.
   if (twin !== null && conn.serverVersion < 150000) throw pingPong(link, 'its sending side is older than 15');
   const named = link.config.publication;
-  const sql = addToPublication(link, named ?? 'PUBLICATION', twin !== null);
+  const rivals = rivalsOf(link, plan.links);
+  if (rivals.length > 0 && conn.serverVersion < 150000)
+    throw tooOldForTwo(
+      link,
+      rivals.flatMap((r) => r.config.flows),
+    );
+  const sql = addToPublication(link, named ?? 'PUBLICATION', rowsByConfig(link, plan.links));
   const receiver = await others.look(link.to);
   if (receiver instanceof LockgateError) {
     return { state: 'waits', sql, reason: `${link.to.name} must be looked at first: ${receiver.message}` };
@@ -117,22 +158,29 @@ export async function planCarriage(
   const flows = flowsOf(link, subscriptions);
   const publications = [...new Set([publication, ...flows.flatMap((s) => s.publications)])];
   const carriage = await readCarriage(conn, publications);
-  let filter = false;
+  let rows: Rows = 'all';
   if (twin !== null) {
     const byOrigin = flows.length > 0 && flows.every((s) => s.origin === 'none') && conn.serverVersion >= 160000;
-    filter = !byOrigin;
-    if (filter) refuseWithoutFilter(link, twin, carriage);
+    if (!byOrigin) {
+      rows = 'direction';
+      refuseWithoutFilter(link, twin, carriage);
+    }
+  }
+  const beside = await planBeside(plan, link, conn, { subscriptions, publication, carriage });
+  rows = beside.rows ?? rows;
+  const step = addToPublication(link, publication, rows);
+  if (twin !== null) {
     const back = flowsOf(twin, await readSubscriptions(conn));
     if (await echoes(twin, receiver, back)) {
       if (receiver.serverVersion < 150000) throw pingPong(twin, 'its sending side is older than 15');
       const reason = `the publication of ${twin.id} must get its row filter first: run setup on ${link.to.name}`;
-      return { state: 'waits', sql: addToPublication(link, publication, filter), reason };
+      return { state: 'waits', sql: step, reason };
     }
   }
-  const step = addToPublication(link, publication, filter);
-  if (carriage.length > 0 && (!filter || carriage.every((c) => isFiltered(c, link)))) {
-    return { state: 'in-place', sql: step };
-  }
+  if (beside.waitsFor !== null) return { state: 'waits', sql: step, reason: beside.waitsFor };
+  const inPlace =
+    beside.rows === null && carriage.length > 0 && (rows === 'all' || carriage.every((c) => isFiltered(c, link)));
+  if (inPlace || beside.inPlace) return { state: 'in-place', sql: step };
   // A change for a table that the subscriber lacks, or may not write, stops its apply worker.
   const ready =
     (await holds(receiver, `${HEARTBEAT_OID} IS NOT NULL`)) && (await holds(receiver, applyMayWrite(link).check));

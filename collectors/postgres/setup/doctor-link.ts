@@ -1,7 +1,8 @@
 import { LockgateError } from '../../../daemon/core/errors.js';
 import type { Finding, LinkPlan } from '../../collector.js';
 import { quoteIdent, quoteLiteral, type PgConnection } from '../connection.js';
-import { addToPublication, echoes } from './carriage.js';
+import { addToPublication, echoes, rowsByConfig } from './carriage.js';
+import { examineOverlaps, type Say } from './doctor-overlap.js';
 import {
   carrierOf,
   flowsOf,
@@ -17,14 +18,6 @@ import { carrierSql } from './receiving-objects.js';
 import { hasHeartbeat, refreshEffect, refreshSql } from './refresh.js';
 import { linkSignals, triggerFor, twinOf } from './side-plan.js';
 import { HEARTBEAT_OID, VERSION_NUM, shown } from './sql-text.js';
-
-type Say = (
-  level: Finding['level'],
-  database: string,
-  message: string,
-  remedy: string | null,
-  signals?: string[],
-) => void;
 
 /** Looks at a link as a whole, over both of its databases; where one cannot be reached, that has been reported already. */
 export async function examineLink(link: LinkPlan, all: readonly LinkPlan[], others: OtherSides): Promise<Finding[]> {
@@ -163,6 +156,7 @@ async function examinePair(
       linkSignals(link, 'lag', 'lag_low', 'agreement'),
     );
   }
+  await examineOverlaps(link, all, sender, receiver, subscriptions, say);
   await examineStrangers(link, all, sender, subscriptions, say);
 }
 
@@ -188,7 +182,7 @@ async function examineCarriage(
       'fault',
       from,
       `the publication ${shown(publication)} does not carry the heartbeat table`,
-      addToPublication(link, publication, twin !== null),
+      addToPublication(link, publication, rowsByConfig(link, all)),
       lag,
     );
   } else if (partial.length > 0) {

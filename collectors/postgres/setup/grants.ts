@@ -1,9 +1,10 @@
 import type { DatabaseConfig } from '../../../daemon/core/config.js';
 import type { LinkPlan, SqlStep } from '../../collector.js';
-import { addToPublication } from './carriage.js';
+import { addToPublication, rowsByConfig } from './carriage.js';
+import { ownRows } from './overlap.js';
 import { desiredObjects } from './objects.js';
 import { refreshSql } from './refresh.js';
-import { sidePlan, twinOf, type SidePlan } from './side-plan.js';
+import { sidePlan, type SidePlan } from './side-plan.js';
 import { comment, shown } from './sql-text.js';
 
 /**
@@ -45,13 +46,14 @@ export function refreshWhy(link: LinkPlan): string {
 }
 
 function carriageScript(link: LinkPlan, plan: SidePlan): string {
-  const filter = twinOf(link, plan.links) !== null;
+  const rows = rowsByConfig(link, plan.links);
   const { publication, flows } = link.config;
   const first = comment(
     `First run what is printed for ${link.to.name}: a change for a table that the subscriber lacks stops its apply worker.`,
   );
-  if (publication !== null) return `${first}\n${addToPublication(link, publication, filter)}`;
-  const where = filter ? ` WHERE (link LIKE '%/${link.config.name}')` : '';
+  if (publication !== null) return `${first}\n${addToPublication(link, publication, rows)}`;
+  const filter = rows === 'direction' ? `link LIKE '%/${link.config.name}'` : rows === 'all' ? null : ownRows(rows);
+  const where = filter === null ? '' : ` WHERE (${filter})`;
   return [
     first,
     comment(

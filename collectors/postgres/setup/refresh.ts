@@ -12,6 +12,7 @@ import {
   type Subscription,
   type TableName,
 } from './other-side.js';
+import { overlaps } from './overlap.js';
 import { shown } from './sql-text.js';
 
 /** The statement that makes a subscription take up the heartbeat table. */
@@ -79,6 +80,15 @@ export async function planRefresh(link: LinkPlan, conn: PgConnection, others: Ot
   if (effect.added.length + effect.removed.length > 0) throw wouldChange(link, subscription, effect);
   if (!hasHeartbeat(published)) {
     return { state: 'waits', sql, reason: `${link.from.name} does not publish it yet: run setup there` };
+  }
+  const double = (await overlaps(publisher, subscriptions, [link.id])).find(({ first, second }) =>
+    [first, second].some((c) => c.subscription.name === subscription.name),
+  );
+  if (double !== undefined) {
+    const { first, second } = double;
+    const other = first.subscription.name === subscription.name ? second : first;
+    const reason = `${shown(other.subscription.name)} brings the same heartbeats, and the second copy would stop apply: run setup on ${link.from.name}`;
+    return { state: 'waits', sql, reason };
   }
   return { state: 'needed', sql };
 }

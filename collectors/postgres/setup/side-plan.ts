@@ -57,7 +57,8 @@ export function sidePlan(database: DatabaseConfig, all: readonly LinkPlan[]): Si
   };
 }
 
-function isLogical(link: LinkPlan): boolean {
+/** Whether a link is logical replication between two PostgreSQL databases. */
+export function isLogical(link: LinkPlan): boolean {
   return link.config.via === 'postgres-logical' && link.from.engine === 'postgres' && link.to.engine === 'postgres';
 }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DrainEstimator, LinkDrain, type DrainEstimate, type DrainSample } from '../../../daemon/core/drain.js';
-import type { Applied } from '../../../daemon/core/observation.js';
+import type { Applied, PositionSampled } from '../../../daemon/core/observation.js';
 import { known, unknown, valueAt, type Reading } from '../../../daemon/core/signal.js';
 
 const S = 1_000_000;
@@ -223,6 +223,84 @@ describe('the drain readings of a link', () => {
     });
     link.observe(applied('a', 2, 20 * MiB, 20 * MiB));
     expect(link.readings(2 * S, unknown('the writer failed', S)).drain_eta.value).toBeNull();
+  });
+
+  describe('allow for what the last look does not show', () => {
+    /** A link that applies 10 MiB/s, and is level at 100 s. */
+    const level = (): LinkDrain => {
+      const link = new LinkDrain(['a'], fresh);
+      for (let s = 0; s <= 10; s++) link.observe(applied('a', s, s * 10 * MiB, 100 * MiB));
+      for (let s = 11; s <= 100; s++) link.observe(applied('a', s, 100 * MiB, 100 * MiB));
+      return link;
+    };
+    const sampled = (s: number, mib: number): PositionSampled => ({
+      kind: 'position-sampled',
+      link: 'shop/forward',
+      position: { kind: 'lsn', lsn: BigInt(Math.round(mib * MiB)) },
+      sentAt: s * S,
+      at: s * S,
+    });
+    const high = (link: LinkDrain, s: number): number => link.readings(s * S, lag(0.02, s)).drain_eta_high.value ?? NaN;
+
+    it('nothing while nothing is written', () => {
+      expect(high(level(), 100)).toBeCloseTo(0.27, 5);
+    });
+
+    it('nothing while it is written as always, and the target keeps up', () => {
+      const link = level();
+      for (let s = 101; s <= 190; s++) link.observe(applied('a', s, (s - 1) * 2 * MiB, (s - 1) * 2 * MiB));
+      expect(high(link, 190)).toBeLessThan(0.3);
+    });
+
+    it('what a newer position of the source shows', () => {
+      const link = level();
+      link.observe(sampled(100.5, 130));
+      expect(high(link, 100.5)).toBeGreaterThanOrEqual(3);
+    });
+
+    it('what may have been written since, at the rate of late', () => {
+      const link = level();
+      // 20 MiB/s, of which half is applied: 1 s after the last look 60 MiB are left, of which 50 were seen.
+      for (let s = 1; s <= 5; s++) link.observe(applied('a', 100 + s, (100 + 10 * s) * MiB, (100 + 20 * s) * MiB));
+      const { drain_eta: eta, drain_eta_high: bound } = link.readings(105 * S, lag(0.02, 105));
+      expect(eta.value).toBeCloseTo(5, 1);
+      expect(bound.value).toBeGreaterThanOrEqual(7);
+      expect(bound.reason).toMatch(/being written to, or was just now: allows for \d+\.\d MB/);
+      // A burst that comes again, just after a look that shows nothing of it.
+      for (let s = 106; s <= 130; s++) link.observe(applied('a', s, 200 * MiB, 200 * MiB));
+      expect(high(link, 130)).toBeGreaterThanOrEqual(2);
+      for (let s = 131; s <= 170; s++) link.observe(applied('a', s, 200 * MiB, 200 * MiB));
+      expect(high(link, 170)).toBeCloseTo(0.27, 5);
+    });
+
+    it('a transaction whose bytes counted as passed on while it was open', () => {
+      const link = level();
+      for (let s = 1; s <= 3; s++) link.observe(applied('a', 100 + s, (100 + 15 * s) * MiB, (100 + 15 * s) * MiB));
+      expect(high(link, 103)).toBeGreaterThanOrEqual(4.5);
+      // Much outstanding as well does not count twice.
+      const behind = level();
+      for (let s = 1; s <= 3; s++) behind.observe(applied('a', 100 + s, 100 * MiB, (100 + 15 * s) * MiB));
+      // Twice, because few rates are known; the pause is of the last two seconds.
+      expect(high(behind, 103)).toBeCloseTo(2 * (4.5 + 1.5) + 0.25 + 4 * (2 - 0.25), 1);
+    });
+
+    it('the time of writing where nothing is known of its speed', () => {
+      const link = new LinkDrain(['a'], fresh);
+      for (let s = 0; s <= 3; s++) link.observe(applied('a', s, s * 15 * MiB, s * 15 * MiB));
+      expect(high(link, 3)).toBeCloseTo(3 + 1 + 0.25, 1); // all that was written, and as much as fits between two looks
+    });
+
+    it('nothing that was learnt before the clocks jumped, or before the source went back', () => {
+      const link = level();
+      link.observe(sampled(100.5, 130));
+      link.reset();
+      link.observe(applied('a', 101, 130 * MiB, 130 * MiB));
+      expect(high(link, 101)).toBeCloseTo(0.27, 5);
+      link.observe(sampled(101.5, 160));
+      link.observe(applied('a', 120, 110 * MiB, 110 * MiB));
+      link.observe(applied('a', 121, 110 * MiB, 110 * MiB));
+      expect(high(link, 121)).toBeCloseTo(0.27, 5);
+    });
   });
 
   it('are unknown without the head, and without flows', () => {
