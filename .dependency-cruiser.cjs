@@ -24,14 +24,14 @@ module.exports = {
       from: { path: '^collectors/([^/]+)/' },
       to: {
         path: OURS,
-        pathNot: ['^daemon/core/', '^collectors/$1/', '^collectors/collector\\.ts$', '^collectors/heartbeat/'],
+        pathNot: ['^daemon/core/', '^collectors/$1/', '^collectors/collector\\.ts$', '^collectors/(heartbeat|session)/'],
       },
     },
     {
       name: 'contract-knows-only-the-core',
       severity: 'error',
       from: { path: '^collectors/collector\\.ts$' },
-      to: { path: OURS, pathNot: '^daemon/core/' },
+      to: { path: OURS, pathNot: ['^daemon/core/', '^collectors/heartbeat/hub\\.ts$'] },
     },
     {
       name: 'alerts-know-only-the-core',

@@ -1,10 +1,10 @@
 import type { Clock } from '../daemon/core/clock.js';
 import type { DatabaseConfig, LinkConfig } from '../daemon/core/config.js';
-import type { Observation } from '../daemon/core/observation.js';
+import type { Emit, Observation } from '../daemon/core/observation.js';
 import type { LinkId } from '../daemon/core/signal.js';
+import type { HeartbeatHub } from './heartbeat/hub.js';
 
-/** Receives observations as they are made; it never throws and never waits. */
-export type Emit = (observation: Observation) => void;
+export type { Emit } from '../daemon/core/observation.js';
 
 /** Diagnostics that people read; never row content, never secrets. */
 export interface Log {
@@ -43,6 +43,8 @@ export interface CollectorContext {
   log: Log;
   /** The daemon's id: the `daemon` column of its heartbeat rows. */
   daemonId: string;
+  /** What the engines' heartbeats share; without it the engine makes one of its own. */
+  heartbeats?: HeartbeatHub;
   /** Whether a database carries no production writes now in any migration; null while the direction is unknown. */
   isPassive?: (database: string) => boolean | null;
   /** The newest `mark` of a `local-watch` of the database, also from before a restart; null when there is none. */
@@ -111,7 +113,12 @@ export interface EnginePort {
   teardown(
     database: DatabaseConfig,
     links: readonly LinkPlan[],
-    options: { adminUrl: string | null; dryRun: boolean; signal: AbortSignal },
+    options: {
+      adminUrl: string | null;
+      otherAdmins?: ReadonlyMap<string, string>;
+      dryRun: boolean;
+      signal: AbortSignal;
+    },
   ): AsyncIterable<{ step: SqlStep; outcome: 'done' | 'unchanged' | 'would-do' }>;
   /** Connects with the daemon's own user and reports what would be unknown and how to mend it. */
   doctor(

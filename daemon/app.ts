@@ -2,8 +2,10 @@
  * The composition root: builds the daemon from a configuration, starts it in order and stops it in reverse. It alone
  * knows every part; the parts know each other by their ports only.
  */
+import { randomBytes } from 'node:crypto';
 import { schedule } from 'node-cron';
 import type { EnginePort, Log } from '../collectors/collector.js';
+import { HeartbeatHub } from '../collectors/heartbeat/hub.js';
 import type { Backend, RunningDaemon, StepOptions, StepResult } from './cli/backend.js';
 import { Collecting, share } from './collecting.js';
 import { configJsonSchema } from './config/json-schema.js';
@@ -242,6 +244,7 @@ class Daemon implements RunningDaemon {
       },
       (o) => engine.observe(o),
       (error) => this.crash(error),
+      () => ({ heartbeats: new HeartbeatHub(clock, randomBytes(6).toString('hex')) }),
     );
     const view = new View({
       version,

@@ -29,13 +29,22 @@ export function linkPlans(config: Config): LinkPlan[] {
 
 /** The databases of an engine that some migration uses, and the links that begin or end at one of them. */
 export function share(engine: EnginePort, config: Config): Part {
-  const used = new Set([...config.migrations.values()].flatMap((m) => [m.source, m.target]));
-  const databases = [...config.databases.values()].filter((d) => d.engine === engine.engine && used.has(d.name));
-  const names = new Set(databases.map((d) => d.name));
-  return { databases, links: linkPlans(config).filter((l) => names.has(l.from.name) || names.has(l.to.name)) };
+  return ofEngine(engine, everything(config));
 }
 
-/** What one engine is asked to collect together. */
+function ofEngine(engine: EnginePort, part: Part): Part {
+  const databases = part.databases.filter((d) => d.engine === engine.engine);
+  const names = new Set(databases.map((d) => d.name));
+  return { databases, links: part.links.filter((l) => names.has(l.from.name) || names.has(l.to.name)) };
+}
+
+/** All databases that some migration uses, and all links. */
+function everything(config: Config): Part {
+  const used = new Set([...config.migrations.values()].flatMap((m) => [m.source, m.target]));
+  return { databases: [...config.databases.values()].filter((d) => used.has(d.name)), links: linkPlans(config) };
+}
+
+/** What is collected together. */
 interface Part {
   databases: DatabaseConfig[];
   links: LinkPlan[];
@@ -50,7 +59,6 @@ function cut({ databases, links }: Part): Part[] {
     const into = from ?? to;
     if (into === undefined) continue;
     into.links.push(link);
-    // One side may be of another engine, whose own part has the link as well.
     if (from === undefined || to === undefined || from === to) continue;
     from.databases.push(...to.databases);
     from.links.push(...to.links);
@@ -86,6 +94,8 @@ export class Collecting {
     private readonly context: CollectorContext,
     private readonly emit: (o: Observation) => void,
     private readonly crashed: (error: unknown) => void,
+    /** What the collectors of one part share, made anew for each. */
+    private readonly shared: () => Pick<CollectorContext, 'heartbeats'> = () => ({}),
   ) {}
 
   /** What is known of each collector. */
@@ -96,11 +106,9 @@ export class Collecting {
   /** Makes the running collectors those of `config`: those whose databases and links are unchanged go on undisturbed. */
   async apply(config: Config): Promise<void> {
     const wanted = new Map<string, () => Collector[]>();
-    for (const engine of this.engines) {
-      for (const part of cut(share(engine, config))) {
-        const key = JSON.stringify([engine.engine, part, part.databases.map(passwordDigest)]);
-        wanted.set(key, () => engine.collectors(part.databases, part.links, this.context));
-      }
+    for (const part of cut(everything(config))) {
+      const key = JSON.stringify([part, part.databases.map(passwordDigest)]);
+      wanted.set(key, () => this.make(part));
     }
     // All of them before any begins: two that write for the same daemon would keep each other out.
     const gone = [...this.running].filter(([key]) => !wanted.has(key));
@@ -111,6 +119,15 @@ export class Collecting {
   /** Stops all collectors; resolves when their connections are closed. */
   async stop(): Promise<void> {
     await Promise.all([...this.running].map(([key, running]) => this.end(key, running)));
+  }
+
+  /** The collectors of a part: each engine for its own databases, over one ledger of heartbeats. */
+  private make(part: Part): Collector[] {
+    const context = { ...this.context, ...this.shared() };
+    return this.engines.flatMap((engine) => {
+      const { databases, links } = ofEngine(engine, part);
+      return databases.length === 0 ? [] : engine.collectors(databases, links, context);
+    });
   }
 
   private begin(collectors: readonly Collector[]): Running {

@@ -39,9 +39,10 @@ function ownVersion(): string {
 
 /** Loaded only by the commands that need it: drivers and the store take longer to load than a gate takes to answer. */
 async function backend(): Promise<Backend> {
-  const [{ createBackend }, { postgresEngine }, { pino }] = await Promise.all([
+  const [{ createBackend }, { postgresEngine }, { mysqlEngine }, { pino }] = await Promise.all([
     import('./app.js'),
     import('../collectors/postgres/engine.js'),
+    import('../collectors/mysql/engine.js'),
     import('pino'),
   ]);
   return createBackend({
@@ -50,7 +51,7 @@ async function backend(): Promise<Backend> {
     version: io.version,
     nodeVersion: process.version,
     log: pino({ level: process.env['LOCKGATE_LOG_LEVEL'] ?? 'info' }, pino.destination({ dest: 2, sync: true })),
-    engines: [postgresEngine],
+    engines: [postgresEngine, mysqlEngine],
   });
 }
 

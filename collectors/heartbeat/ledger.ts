@@ -1,6 +1,5 @@
-import type { Emit } from '../collector.js';
 import type { Clock, Us } from '../../daemon/core/clock.js';
-import type { HeartbeatVisible } from '../../daemon/core/observation.js';
+import type { Emit, HeartbeatVisible } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 
 /** One heartbeat that was issued. */
@@ -17,6 +16,12 @@ export interface Sighting {
   readonly seq: number;
   /** The database that showed it; left out where that cannot be told. */
   readonly home?: string;
+}
+
+/** The key of a heartbeat row, besides the daemon. */
+export interface RunKey {
+  readonly link: LinkId;
+  readonly run: string;
 }
 
 interface LinkState {
@@ -67,7 +72,8 @@ export class HeartbeatLedger {
   newRun(link: LinkId): string {
     const state = this.#state(link);
     state.runs += 1;
-    return `${this.process}-${state.runs}`;
+    // Of equal length, so that the database's order of keys is that of the runs.
+    return `${this.process}-${String(state.runs).padStart(10, '0')}`;
   }
 
   /** Names the database that the link's heartbeats are written to from now on. */

@@ -2,12 +2,11 @@ import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.j
 import { US_PER_MS, type Us } from '../../daemon/core/clock.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
-import type { HeartbeatLedger, Sighting } from './ledger.js';
+import type { HeartbeatLedger, RunKey, Sighting } from './ledger.js';
 import { Waker } from './waker.js';
-import type { RunKey } from './writer.js';
 
 /** How a link's heartbeats are noticed on the target first; the poll stands behind each of them. */
-export type WatchMode = 'wal' | 'notify' | 'poll';
+export type WatchMode = 'wal' | 'binlog' | 'notify' | 'poll';
 
 /** In which mode a link is watched now, and why. */
 export interface WatchChoice {
@@ -70,7 +69,7 @@ interface WatchedLink {
   /** When the poll last asked for it. */
   askedAt: Us;
   /** What a stream has told of and the table has not yet shown. */
-  announced: { seq: number; at: Us; by: 'wal' | 'notify' } | null;
+  announced: { seq: number; at: Us; by: Exclude<WatchMode, 'poll'> } | null;
 }
 
 /** A heartbeat may take so long to arrive by a stream before the table is asked, and as long between questions. */
@@ -149,12 +148,12 @@ export class HeartbeatWatcher implements Collector {
   }
 
   /**
-   * Takes an arrival that the target's WAL reader saw; links that are not watched by WAL ignore it. So it is while there
+   * Takes an arrival that the reader of the target's log saw; links that are not watched by it ignore it. So it is while there
    * is no session here, or the reader is in another database than it (a proxy or a name that leads to several servers):
    * then nothing says that what the reader saw is on the target.
    */
-  arrivedByWal(row: SeenRow): void {
-    if (this.#session !== null && this.#session.home === row.home) this.#fromStream(row, 'wal');
+  arrivedByLog(row: SeenRow): void {
+    if (this.#session !== null && this.#session.home === row.home) this.#fromStream(row, 'log');
   }
 
   /** Has the modes chosen anew, because what they depend on has changed. */
@@ -178,13 +177,15 @@ export class HeartbeatWatcher implements Collector {
    * What a stream tells of only has the table asked at once. A record in the WAL is there a moment before its row can be
    * seen (the server first flushes a commit, then shows it), and no event says by which worker the row came.
    */
-  #fromStream(row: SeenRow, by: 'wal' | 'notify'): void {
+  #fromStream(row: SeenRow, by: 'log' | 'notify'): void {
     const link = this.#links.get(row.link);
     const { ledger } = this.options;
-    if (link?.choice.mode !== by || this.#emit === null || !ledger.owns(row.run)) return;
+    const mode = link?.choice.mode ?? 'poll';
+    if (link === undefined || mode === 'poll' || streamOf(mode) !== by) return;
+    if (this.#emit === null || !ledger.owns(row.run)) return;
     link.missed = 0;
     if (ledger.pending(row.link) === null) return;
-    link.announced = { seq: row.seq, at: this.#now(), by };
+    link.announced = { seq: row.seq, at: this.#now(), by: mode };
     this.#waker.wake();
   }
 
@@ -291,4 +292,9 @@ export class HeartbeatWatcher implements Collector {
     }
     return true;
   }
+}
+
+/** By what kind of stream a mode hears of arrivals. */
+function streamOf(mode: Exclude<WatchMode, 'poll'>): 'log' | 'notify' {
+  return mode === 'notify' ? 'notify' : 'log';
 }

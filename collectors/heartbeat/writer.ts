@@ -4,7 +4,7 @@ import { messageOf } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import { reached, type Position } from '../../daemon/core/position.js';
 import type { LinkId } from '../../daemon/core/signal.js';
-import type { HeartbeatLedger, Issued } from './ledger.js';
+import type { HeartbeatLedger, Issued, RunKey } from './ledger.js';
 import { RunPlan } from './run-plan.js';
 import { Waker } from './waker.js';
 
@@ -13,12 +13,6 @@ export interface HeartbeatWrite {
   readonly link: LinkId;
   readonly run: string;
   readonly seq: number;
-}
-
-/** The key of a heartbeat row, besides the daemon. */
-export interface RunKey {
-  readonly link: LinkId;
-  readonly run: string;
 }
 
 /** Answers which of these rows exist on the targets of their links at this moment; rows that cannot be asked for are left out. */
@@ -58,6 +52,11 @@ export interface WriterOptions {
   /** All links whose `from` is this database; at least one. */
   readonly links: readonly LinkPlan[];
   readonly existsOnTarget: ExistsOnTarget;
+  /**
+   * Every heartbeat is a row of its own: where an UPDATE of a row that the target lacks would stop its apply. Old rows
+   * are then deleted every minute, instead of every hour.
+   */
+  readonly insertOnly?: boolean;
   /**
    * Keeps a session open: calls `use` with each new one and returns when `signal` aborts; calls `down` with the reason
    * when a session could not be had or was lost.
@@ -173,7 +172,7 @@ class HeartbeatWriter implements Collector {
         if (this.#now() < pruneAt || this.#refusal !== null || pruning !== null) continue;
         // Beside the beat: it asks the target, whose slowness must not delay heartbeats.
         pruning = this.#prune(session).then((more) => {
-          pruneAt = this.#now() + (more ? US_PER_S : pruneEveryUs);
+          pruneAt = this.#now() + (more ? US_PER_S : this.options.insertOnly === true ? 60 * US_PER_S : pruneEveryUs);
           pruning = null;
         });
       }
@@ -224,7 +223,8 @@ class HeartbeatWriter implements Collector {
   }
 
   #plan(link: WriterLink): 'insert' | 'update' | 'none' {
-    const { ledger } = this.options;
+    const { ledger, insertOnly } = this.options;
+    if (insertOnly === true) return 'insert';
     return link.plan.next(this.#now(), ledger.carrier(link.id) !== null, ledger.pending(link.id));
   }
 

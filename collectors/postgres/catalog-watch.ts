@@ -5,7 +5,7 @@ import type { Observation } from '../../daemon/core/observation.js';
 import type { Collector, CollectorContext, Emit } from '../collector.js';
 import type { PgConnection } from './connection.js';
 import { LazySession } from './lazy-session.js';
-import { both } from './pace.js';
+import { both } from '../session/pace.js';
 import { reasonOf } from './pg-errors.js';
 
 /** What was seen, still to be given its instant and how long it may be used. */

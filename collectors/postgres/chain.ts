@@ -20,7 +20,7 @@ import { chainTargetView, readChainSource, readChainTarget, readServer, type Cha
 import { connect, quoteIdent } from './connection.js';
 import { LazySession } from './lazy-session.js';
 import { targetView } from './logical-views.js';
-import { both } from './pace.js';
+import { both } from '../session/pace.js';
 import { reasonOf } from './pg-errors.js';
 
 const defaultIntervalMs = 1_000;

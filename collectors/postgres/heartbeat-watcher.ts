@@ -8,7 +8,7 @@ import {
   type WatchChoice,
   type WatcherSession,
 } from '../heartbeat/watcher.js';
-import type { RunKey } from '../heartbeat/writer.js';
+import type { RunKey } from '../heartbeat/ledger.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError } from '../../daemon/core/errors.js';
 import type { LinkId } from '../../daemon/core/signal.js';
@@ -207,11 +207,12 @@ class Session implements WatcherSession {
 
 /** The best mode that is possible; `noWal` says why there are no WAL events, null when there are. */
 function choose(
-  wanted: 'auto' | 'wal' | 'notify' | 'poll',
+  wanted: LinkPlan['config']['heartbeat']['watch'],
   facts: Facts | undefined,
   noWal: string | null,
 ): WatchChoice {
   if (wanted === 'poll') return { mode: 'poll', why: 'configured' };
+  if (wanted === 'binlog') return { mode: 'poll', why: 'a PostgreSQL server has no binlog' };
   if (facts === undefined || facts.recovery) {
     return { mode: 'poll', why: 'the target is in recovery: no WAL events, no notifications' };
   }

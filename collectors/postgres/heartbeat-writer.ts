@@ -4,14 +4,14 @@ import {
   createHeartbeatWriter,
   type ExistsOnTarget,
   type HeartbeatWrite,
-  type RunKey,
   type WriteOutcome,
   type WriterSession,
 } from '../heartbeat/writer.js';
+import type { RunKey } from '../heartbeat/ledger.js';
 import { US_PER_MS } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError } from '../../daemon/core/errors.js';
-import { parseLsn, type Position } from '../../daemon/core/position.js';
+import { lsnOf, parseLsn, type Position } from '../../daemon/core/position.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { PgConnection } from './connection.js';
 import { classify, isServerError, reasonOf } from './pg-errors.js';
@@ -95,7 +95,7 @@ function positionOf(lsn: string | null): Position | null {
 }
 
 /** At the end of a page the insert position is already behind the next page's header, although nothing is there yet. */
-function atPageEnd({ lsn: flushed }: Position, { lsn: insert }: Position): boolean {
+function atPageEnd(flushed: bigint, insert: bigint): boolean {
   return flushed % 8_192n === 0n && insert - flushed <= 40n;
 }
 
@@ -148,7 +148,7 @@ class Session implements WriterSession {
     return {
       refusal,
       position,
-      head: position !== null && head !== null && atPageEnd(position, head) ? position : head,
+      head: position !== null && head !== null && atPageEnd(lsnOf(position), lsnOf(head)) ? position : head,
     };
   }
 

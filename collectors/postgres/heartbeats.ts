@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { US_PER_MS } from '../../daemon/core/clock.js';
 import type { Collector, CollectorContext, LinkPlan } from '../collector.js';
-import { HeartbeatLedger } from '../heartbeat/ledger.js';
+import { HeartbeatHub } from '../heartbeat/hub.js';
+import type { HeartbeatLedger } from '../heartbeat/ledger.js';
 import type { HeartbeatWatcher } from '../heartbeat/watcher.js';
-import type { RunKey } from '../heartbeat/writer.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { postgresHeartbeatWatcher } from './heartbeat-watcher.js';
 import { postgresHeartbeatWriter } from './heartbeat-writer.js';
@@ -26,23 +25,11 @@ export function postgresHeartbeats(
   links: readonly LinkPlan[],
   context: CollectorContext,
 ): Heartbeats {
-  // Milliseconds on the monotonic clock rise faster than any heartbeat's seq, so a later ledger is above an earlier one.
-  const after = Math.floor(context.clock.monotonicNow() / US_PER_MS);
-  const ledger = new HeartbeatLedger(context.clock, randomBytes(6).toString('hex'), after);
+  const hub = context.heartbeats ?? new HeartbeatHub(context.clock, randomBytes(6).toString('hex'));
+  const { ledger, existsOnTarget } = hub;
   const beating = links.filter((link) => link.config.via !== 'none');
-  const targetOf = new Map(beating.map((link) => [link.id, link.to.name]));
   const watchers = new Map<string, HeartbeatWatcher>();
   const collectors: Collector[] = [];
-
-  const existsOnTarget = async (rows: readonly RunKey[]): Promise<RunKey[]> => {
-    const found: RunKey[] = [];
-    for (const [name, watcher] of watchers) {
-      const here = rows.filter((row) => targetOf.get(row.link) === name);
-      // A target that cannot be asked only means that nothing is pruned for it now.
-      if (here.length > 0) found.push(...(await watcher.existsHere(here).catch(() => [])));
-    }
-    return found;
-  };
 
   for (const db of databases) {
     const from = beating.filter((link) => link.from.name === db.name);
@@ -54,6 +41,8 @@ export function postgresHeartbeats(
       const watcher = postgresHeartbeatWatcher({ db, links: to, context, ledger, reader });
       reader?.tell(watcher);
       watchers.set(db.name, watcher);
+      const targets = to.map((link) => link.id);
+      hub.watches(targets, (rows) => watcher.existsHere(rows));
       collectors.push(watcher);
     }
     if (reader !== null) collectors.push(reader);

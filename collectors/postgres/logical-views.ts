@@ -1,6 +1,6 @@
 import { parseLsn } from '../../daemon/core/position.js';
 import type { PgConnection } from './connection.js';
-import type { ErrorCount } from './error-window.js';
+import type { ErrorCount } from '../session/error-window.js';
 import type { SlotFacts, SubscriptionFacts } from './flow-state.js';
 import type { SlotRetention } from './retention.js';
 

@@ -10,7 +10,7 @@ import { quoteIdent, type PgConnection } from './connection.js';
 import { judgeDelays } from './flow-state.js';
 import { judgeRetained, judgeRunway, WalRate, type SlotRetention } from './retention.js';
 import { LazySession } from './lazy-session.js';
-import { both, keepLooking, type Look } from './pace.js';
+import { both, keepLooking, type Look } from '../session/pace.js';
 import { reasonOf } from './pg-errors.js';
 import { readPrimary, readStandby, systemIdentifier } from './physical-views.js';
 import {

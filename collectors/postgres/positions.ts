@@ -7,7 +7,7 @@ import type { LinkId, LinkSignal } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.js';
 import type { PositionNeeds } from '../heartbeat/needs.js';
 import { quoteIdent } from './connection.js';
-import { ErrorWindow } from './error-window.js';
+import { ErrorWindow } from '../session/error-window.js';
 import {
   judgeApplied,
   judgeDelays,
@@ -29,7 +29,7 @@ import {
   type TargetFacts,
   type TargetView,
 } from './logical-views.js';
-import { both, keepLooking, type Look } from './pace.js';
+import { both, keepLooking, type Look } from '../session/pace.js';
 import { reasonOf } from './pg-errors.js';
 import { LazySession } from './lazy-session.js';
 import { judgeRetained, judgeRunway, WalRate, type SlotRetention } from './retention.js';

@@ -3,7 +3,7 @@ import type { DatabaseConfig, LinkConfig } from '../../daemon/core/config.js';
 import type { MigrationReading, Observation } from '../../daemon/core/observation.js';
 import { TableChooser } from '../../daemon/core/table-pattern.js';
 import type { CollectorContext } from '../collector.js';
-import { both } from './pace.js';
+import { both } from '../session/pace.js';
 import type { CatalogAnswer, CatalogQuestion } from './catalog-watch.js';
 import { quoteIdent } from './connection.js';
 import { readSequences, sequenceGrant } from './sequence-views.js';

@@ -17,7 +17,7 @@ import type { ClockSample } from './wal-stream.js';
 /** Who is told of what the reader of a target sees. */
 export interface WalListener {
   /** A heartbeat of this process is in the target's WAL. */
-  arrivedByWal(row: SeenRow): void;
+  arrivedByLog(row: SeenRow): void;
   /** The reader began or ceased to stream. */
   reconsider(): void;
 }
@@ -160,7 +160,7 @@ export class WalReader implements Collector {
     const [link, seq] = [id as LinkId, Number(text)];
     if (!ledger.owns(run) || !Number.isSafeInteger(seq)) return;
     if (!this.#from.has(link)) {
-      this.#listener?.arrivedByWal({ link, run, seq, home: this.#home });
+      this.#listener?.arrivedByLog({ link, run, seq, home: this.#home });
       this.#follow(link, seq, at, emit);
       return;
     }

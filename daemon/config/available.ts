@@ -20,27 +20,15 @@ const link = (...path: string[]): Path => ['migrations', '*', '(link)', ...path]
  */
 const UNAVAILABLE: readonly Unavailable[] = [
   {
-    path: ['databases', '*', 'engine'],
-    values: ['mysql'],
-    what: 'engine `mysql`',
-    hint: 'only `postgres` can be watched',
-  },
-  {
     path: ['databases', '*', 'password'],
     what: '`password: rds_iam`',
     hint: 'put a password into the URL, for example `${file:PATH}`, which is read again at each connection',
   },
   {
     path: link('via'),
-    values: ['mysql', 'dms', 'none'],
+    values: ['none'],
     what: 'this kind of link',
-    hint: 'only `postgres-logical` and `postgres-physical` can be watched',
-  },
-  {
-    path: link('heartbeat', 'watch'),
-    values: ['binlog'],
-    what: '`watch: binlog`',
-    hint: 'use `auto`, `wal`, `notify` or `poll`',
+    hint: 'use a link that carries changes',
   },
   {
     path: link('heartbeat', 'external'),
@@ -108,6 +96,7 @@ const MEASURED: ReadonlySet<string> = new Set([
   ...['forward', 'reverse', 'active', 'standby'].flatMap((l) =>
     [
       ...['lag', 'lag_low', 'lag_by_position', 'agreement', 'running', 'errors', 'backlog_bytes'],
+      'backlog_transactions',
       'continuity',
       ...['tables_uncovered', 'tables_syncing', 'drain_eta', 'drain_eta_high', 'retained_bytes', 'runway'],
     ].map((s) => `${l}.${s}`),

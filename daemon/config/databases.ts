@@ -42,6 +42,7 @@ export function resolveDatabase(name: string, raw: RawDatabase, scope: Scope): D
     password,
     tls,
     read: raw.read ?? 'auto',
+    ...(engine === 'mysql' ? { serverId: raw.server_id ?? null } : {}),
   };
 }
 

@@ -40,8 +40,7 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
     scope.problems.add([...path, 'heartbeat', 'interval'], message, 'the monitor must not become the load; write `1s`');
   }
   const watch = raw.heartbeat?.watch ?? 'auto';
-  if (ends.from === undefined || ends.to === undefined || watch === 'binlog') return null;
-  if (via !== 'postgres-logical' && via !== 'postgres-physical') return null;
+  if (ends.from === undefined || ends.to === undefined || via === undefined || via === 'none') return null;
   checkPatterns(raw, path, scope);
   const include = raw.tables?.include ?? ['*.*'];
   return {
@@ -49,13 +48,24 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
     via,
     from: ends.from,
     to: ends.to,
-    flows: via === 'postgres-physical' ? ['standby'] : subscriptions,
+    flows: flowsOf(via, raw, subscriptions),
     publication: raw.publication ?? null,
     heartbeat: { intervalUs, watch },
     freshnessUs: microseconds(raw.freshness) ?? Math.max(MIN_FRESHNESS_US, 3 * intervalUs),
     retentionLimitBytes: raw.retention_limit === undefined ? null : parseBytes(raw.retention_limit),
     tables: raw.tables === undefined ? null : { include, exclude: raw.tables.exclude ?? [] },
   };
+}
+
+/** How the channel without a name is called. */
+const DEFAULT_CHANNEL = 'default channel';
+
+function flowsOf(via: Via, raw: RawLink, subscriptions: readonly string[]): readonly string[] {
+  if (via === 'postgres-physical') return ['standby'];
+  if (via !== 'mysql') return via === 'dms' ? [] : subscriptions;
+  const written = typeof raw.channel === 'string' ? [raw.channel] : ((raw.channel ?? []) as (string | undefined)[]);
+  const channels = written.filter((c) => c !== undefined).map((c) => (c === '' ? DEFAULT_CHANNEL : c));
+  return channels.length === 0 ? [DEFAULT_CHANNEL] : channels;
 }
 
 /** The flows of a link as written, without holes. */

@@ -52,6 +52,8 @@ export interface DatabaseConfig {
   tls: TlsConfig;
   /** WAL / binlog reader on this side. */
   read: 'auto' | 'on' | 'off';
+  /** MySQL: what the binlog reader calls itself among the replicas; null: chosen from the daemon's id. */
+  serverId?: number | null;
 }
 
 /** `mode` as libpq spells it; `ca`, `cert` and `key` are file paths, read again at each reconnect. */
@@ -74,15 +76,18 @@ export interface MigrationConfig {
 
 export interface LinkConfig {
   name: LinkName;
-  via: 'postgres-logical' | 'postgres-physical' | 'none';
+  via: 'postgres-logical' | 'postgres-physical' | 'mysql' | 'dms' | 'none';
   /** Databases by the direction of this link (for `reverse`, `from` is the migration's target). */
   from: string;
   to: string;
-  /** Every flow of the link: subscriptions for postgres-logical; one flow named `standby` for postgres-physical; empty for none. */
+  /**
+   * Every flow of the link: subscriptions for postgres-logical; one flow named `standby` for postgres-physical;
+   * channels for mysql, where an empty name is written `default channel`; empty for dms, whose positions cannot be read, and for none.
+   */
   flows: readonly string[];
   /** Which publication carries the heartbeat table; null: the first subscription's first. */
   publication: string | null;
-  heartbeat: { intervalUs: Us; watch: 'auto' | 'wal' | 'notify' | 'poll' };
+  heartbeat: { intervalUs: Us; watch: 'auto' | 'wal' | 'binlog' | 'notify' | 'poll' };
   /** Freshness of this link's signals other than lag. */
   freshnessUs: Us;
   /** Log that the source's disk can keep back for this link; null when nothing is configured. */

@@ -239,6 +239,10 @@ export class LinkDrain {
       return;
     }
     flow.fault = null;
+    if (o.bytes !== undefined) {
+      flow.estimator.observe({ at: o.at, backlogBytes: o.bytes.backlog, appliedBytes: o.bytes.applied });
+      return;
+    }
     flow.base ??= o.position;
     const backlogBytes = o.head === undefined ? null : bytesBetween(o.position, o.head);
     const forth = bytesBetween(flow.base, o.position);

@@ -30,6 +30,9 @@ export type Observation =
   | LocalWrites
   | DirectionTouched;
 
+/** Receives observations as they are made; it never throws and never waits. */
+export type Emit = (observation: Observation) => void;
+
 /** A heartbeat is about to be written; `seq` rises by one for each heartbeat of this daemon process and link, over all its runs. */
 export interface HeartbeatSent {
   kind: 'heartbeat-sent';
@@ -117,6 +120,8 @@ export interface Applied {
   position: Position;
   /** The source's position, read in the same look; the distance between both is the backlog. */
   head?: Position;
+  /** Where positions have no distance of their own: bytes outstanding, and bytes applied since some fixed point. */
+  bytes?: { backlog: number; applied: number };
   askedAt: Us;
   at: Us;
 }

@@ -4,7 +4,7 @@ import { SampledPositions } from '../../collectors/heartbeat/needs.js';
 import { PhysicalCollector } from '../../collectors/postgres/physical.js';
 import { SideCollector } from '../../collectors/postgres/side.js';
 import type { Applied, AppliedFault, LinkReading, Observation, SideReading } from '../../daemon/core/observation.js';
-import { parseLsn, type Position } from '../../daemon/core/position.js';
+import { lsnOf, parseLsn, type Position } from '../../daemon/core/position.js';
 import type { LinkSignal } from '../../daemon/core/signal.js';
 import { startPostgres } from '../../deploy/demo/postgres-server.js';
 import { contextOf, databaseAt, listenTo, planOf, type Listening } from '../support/listening.js';
@@ -46,13 +46,13 @@ describe.each(testedMajors)('positions of a physical standby of PostgreSQL %i', 
       (o) => o.signal === signal && (value === undefined || o.value === value),
     );
   const reaches = (l: Listening, lsn: bigint): Promise<Applied> =>
-    l.next(`${String(lsn)} to be reached`, isApplied, (o) => o.position.lsn >= lsn);
+    l.next(`${String(lsn)} to be reached`, isApplied, (o) => lsnOf(o.position) >= lsn);
   const sample = async (): Promise<bigint> => {
     await pair.placeOrder();
     const [row] = await pair.onSource<{ lsn: string }>('select pg_current_wal_flush_lsn()::text as lsn');
     const position: Position = { kind: 'lsn', lsn: parseLsn(row!.lsn) };
     needs.observe({ kind: 'position-sampled', link: 'shop/forward', position, sentAt: 0, at: 0 });
-    return position.lsn;
+    return lsnOf(position);
   };
 
   it('follows replay and says that it streams', async () => {
@@ -85,7 +85,7 @@ describe.each(testedMajors)('positions of a physical standby of PostgreSQL %i', 
       await sleep(100);
       const lsn = await sample();
       await sleep(1_200);
-      expect((await l.next('a position', isApplied)).position.lsn).toBeLessThan(lsn);
+      expect(lsnOf((await l.next('a position', isApplied)).position)).toBeLessThan(lsn);
       expect((await reading(l, 'backlog_bytes')).value).toBeGreaterThan(0);
       await reading(l, 'running', 1);
       await pair.onTarget('select pg_wal_replay_resume()');

@@ -1,6 +1,6 @@
 /** The heartbeat table of one server while it is written to: its size, its updates, and what holds back its cleaning. */
 import type pg from 'pg';
-import type { RunKey } from '../../collectors/heartbeat/writer.js';
+import type { RunKey } from '../../collectors/heartbeat/ledger.js';
 import type { PostgresServer } from '../../deploy/demo/postgres-server.js';
 import { open } from './pair.js';
 

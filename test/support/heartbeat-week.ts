@@ -5,8 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import type { CollectorContext, LinkPlan } from '../../collectors/collector.js';
-import { HeartbeatLedger } from '../../collectors/heartbeat/ledger.js';
-import type { RunKey } from '../../collectors/heartbeat/writer.js';
+import { HeartbeatLedger, type RunKey } from '../../collectors/heartbeat/ledger.js';
 import { postgresHeartbeatWriter } from '../../collectors/postgres/heartbeat-writer.js';
 import { US_PER_MS, type Clock, type Us } from '../../daemon/core/clock.js';
 import type { LinkConfig } from '../../daemon/core/config.js';

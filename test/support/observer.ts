@@ -47,18 +47,39 @@ interface Row {
   ackedAt?: number;
 }
 
+/** How rows of the observer's own are written to a source and looked for on a target, whatever the engine; each rejects soon when it cannot tell. */
+export interface TruthTable {
+  /** Makes the table on both sides, proves the way with one row and returns the first id to be used. */
+  setUp(): Promise<bigint>;
+  /** Commits a row on the source. */
+  write(id: string): Promise<void>;
+  /** Which of these rows the source has. */
+  committed(ids: readonly string[]): Promise<string[]>;
+  /** Which of these rows the target shows. */
+  arrived(ids: readonly string[]): Promise<string[]>;
+  close(): void;
+}
+
 /** Creates public.lg_truth on both sides, adds it to shop_pub and shop_sub, and starts watching it. */
-export async function startObserver(pair: ObservedPair): Promise<Observer> {
-  const observer = new TruthObserver(pair);
-  await observer.setUp();
+export function startObserver(pair: ObservedPair): Promise<Observer> {
+  return observe(new PostgresTruth(pair));
+}
+
+/** Starts watching a table of the observer's own. */
+export async function observe(table: TruthTable): Promise<Observer> {
+  const observer = new TruthObserver(table);
+  try {
+    await observer.setUp();
+  } catch (error) {
+    table.close();
+    throw error;
+  }
   observer.begin();
   return observer;
 }
 
 class TruthObserver implements Observer {
-  readonly #pair: ObservedPair;
-  readonly #writer: Link;
-  readonly #reader: Link;
+  readonly #table: TruthTable;
   readonly #stopping = new AbortController();
   readonly #samples: TruthSample[] = [];
   /** Rows not yet seen on the target, oldest first, whether their commit is certain or not. */
@@ -67,38 +88,12 @@ class TruthObserver implements Observer {
   #nextId = 0n;
   #loops: Promise<void>[] = [];
 
-  constructor(pair: ObservedPair) {
-    this.#pair = pair;
-    this.#writer = new Link(pair.source.adminUrl(pair.database));
-    this.#reader = new Link(pair.target.adminUrl(pair.database));
+  constructor(table: TruthTable) {
+    this.#table = table;
   }
 
   async setUp(): Promise<void> {
-    const table = 'create table if not exists public.lg_truth (id bigint primary key)';
-    const source = new Link(this.#pair.source.adminUrl(this.#pair.database), 10_000);
-    const target = new Link(this.#pair.target.adminUrl(this.#pair.database), 10_000);
-    try {
-      await source.query(table);
-      const [newest] = await source.query<{ id: string }>('select coalesce(max(id), 0) as id from public.lg_truth');
-      this.#nextId = BigInt(newest?.id ?? 0) + 1n;
-      if (this.#pair.kind === 'logical') {
-        await target.query(table);
-        const published = await source.query(
-          `select 1 from pg_publication_tables where pubname = 'shop_pub' and tablename = 'lg_truth'`,
-        );
-        if (published.length === 0) await source.query('alter publication shop_pub add table public.lg_truth');
-        await target.query('alter subscription shop_sub refresh publication with (copy_data = false)');
-      }
-      // Proves the way once, so that the first samples are not about its making.
-      const first = String(this.#nextId++);
-      await source.query('insert into public.lg_truth values ($1)', [first]);
-      await waitFor("the observer's first row on the target", 20_000, async () => {
-        return (await target.query('select 1 from public.lg_truth where id = $1', [first])).length > 0;
-      });
-    } finally {
-      source.close();
-      target.close();
-    }
+    this.#nextId = await this.#table.setUp();
   }
 
   begin(): void {
@@ -138,8 +133,7 @@ class TruthObserver implements Observer {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await Promise.all(this.#loops);
-    this.#writer.close();
-    this.#reader.close();
+    this.#table.close();
   }
 
   async #loop(step: () => Promise<void>): Promise<void> {
@@ -158,7 +152,7 @@ class TruthObserver implements Observer {
       const id = String(this.#nextId++);
       const row: Row = { sentAt: performance.now() };
       this.#pending.set(id, row);
-      await this.#writer.query('insert into public.lg_truth values ($1)', [id]);
+      await this.#table.write(id);
       row.ackedAt = performance.now();
       this.#writerWorks = true;
     } catch {
@@ -170,10 +164,7 @@ class TruthObserver implements Observer {
   async #settleUncertain(): Promise<void> {
     const uncertain = [...this.#pending].filter(([, row]) => row.ackedAt === undefined).map(([id]) => id);
     if (uncertain.length === 0) return;
-    const rows = await this.#writer.query<{ id: string }>('select id from public.lg_truth where id = any($1)', [
-      uncertain,
-    ]);
-    const committed = new Set(rows.map((row) => row.id));
+    const committed = new Set(await this.#table.committed(uncertain));
     const knownAt = performance.now();
     for (const id of uncertain) {
       const row = this.#pending.get(id);
@@ -190,11 +181,9 @@ class TruthObserver implements Observer {
     try {
       for (;;) {
         const asked = [...this.#pending.keys()].slice(0, askAtMost);
-        const rows = await this.#reader.query<{ id: string }>('select id from public.lg_truth where id = any($1)', [
-          asked,
-        ]);
-        for (const { id } of rows) this.#pending.delete(id);
-        if (rows.length < asked.length || asked.length < askAtMost) break;
+        const seen = await this.#table.arrived(asked);
+        for (const id of seen) this.#pending.delete(id);
+        if (seen.length < asked.length || asked.length < askAtMost) break;
       }
     } catch {
       this.#samples.push({ at, missingForMs: null, missingForAtMostMs: null });
@@ -214,6 +203,69 @@ class TruthObserver implements Observer {
       missingForAtMostMs: !this.#writerWorks ? null : oldestSent === undefined ? 0 : at - oldestSent,
     });
   }
+}
+
+/** Its rows by PostgreSQL's replication, logical or physical. */
+class PostgresTruth implements TruthTable {
+  readonly #pair: ObservedPair;
+  readonly #writer: Link;
+  readonly #reader: Link;
+
+  constructor(pair: ObservedPair) {
+    this.#pair = pair;
+    this.#writer = new Link(pair.source.adminUrl(pair.database));
+    this.#reader = new Link(pair.target.adminUrl(pair.database));
+  }
+
+  async setUp(): Promise<bigint> {
+    const table = 'create table if not exists public.lg_truth (id bigint primary key)';
+    const source = new Link(this.#pair.source.adminUrl(this.#pair.database), 10_000);
+    const target = new Link(this.#pair.target.adminUrl(this.#pair.database), 10_000);
+    try {
+      await source.query(table);
+      const [newest] = await source.query<{ id: string }>('select coalesce(max(id), 0) as id from public.lg_truth');
+      const first = String(BigInt(newest?.id ?? 0) + 1n);
+      if (this.#pair.kind === 'logical') {
+        await target.query(table);
+        const published = await source.query(
+          `select 1 from pg_publication_tables where pubname = 'shop_pub' and tablename = 'lg_truth'`,
+        );
+        if (published.length === 0) await source.query('alter publication shop_pub add table public.lg_truth');
+        await target.query('alter subscription shop_sub refresh publication with (copy_data = false)');
+      }
+      // Proves the way once, so that the first samples are not about its making.
+      await source.query('insert into public.lg_truth values ($1)', [first]);
+      await waitFor("the observer's first row on the target", 20_000, async () => {
+        return (await target.query('select 1 from public.lg_truth where id = $1', [first])).length > 0;
+      });
+      return BigInt(first) + 1n;
+    } finally {
+      source.close();
+      target.close();
+    }
+  }
+
+  async write(id: string): Promise<void> {
+    await this.#writer.query('insert into public.lg_truth values ($1)', [id]);
+  }
+
+  committed(ids: readonly string[]): Promise<string[]> {
+    return present(this.#writer, ids);
+  }
+
+  arrived(ids: readonly string[]): Promise<string[]> {
+    return present(this.#reader, ids);
+  }
+
+  close(): void {
+    this.#writer.close();
+    this.#reader.close();
+  }
+}
+
+async function present(link: Link, ids: readonly string[]): Promise<string[]> {
+  const rows = await link.query<{ id: string }>('select id from public.lg_truth where id = any($1)', [ids]);
+  return rows.map((row) => row.id);
 }
 
 /** One connection that is made anew after each failure; every wait on it is short. */

@@ -11,7 +11,7 @@ import { startPhysicalPair, type PhysicalPair } from './physical-pair.js';
 import { boundMs, scenarioYaml, setUp, timing, type ScenarioOptions } from './scenario-setup.js';
 
 /** A migration that is being watched. */
-export interface Scenario<P extends ServerPair = Pair> {
+export interface Scenario<P = Pair> {
   readonly pair: P;
   readonly lockgate: Workspace;
   daemon: Daemon;
@@ -105,7 +105,7 @@ export function expectNoFalseGreen(
 }
 
 /** A fault: how it is made and healed, and what the gates must do. */
-export interface Fault<P extends ServerPair = Pair> {
+export interface Fault<P = Pair> {
   name: string;
   /** Faults of one class are alike in how they show; one of each class runs on every version. */
   class: 'replication' | 'network' | 'apply' | 'process' | 'server' | 'load' | 'heartbeat' | 'blind' | 'coverage';
@@ -126,7 +126,7 @@ export interface Fault<P extends ServerPair = Pair> {
 }
 
 /** Runs one fault and asserts the whole timeline of both gates. */
-export async function runFault<P extends ServerPair>(s: Scenario<P>, fault: Fault<P>): Promise<void> {
+export async function runFault<P>(s: Scenario<P>, fault: Fault<P>): Promise<void> {
   await opened(s);
   const from = performance.now();
   const heal = await fault.make(s);

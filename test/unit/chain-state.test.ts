@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { lsnOf } from '../../daemon/core/position.js';
 import {
   disagreement,
   judgeLogicalChain,
@@ -87,7 +88,7 @@ describe('a chain of logical replication', () => {
       'flow.f.slot=s',
       'flow.f.slot.kind=pgoutput in database app',
     ]);
-    expect(facts.positions.map((p) => `${p.key}=${p.position.lsn} ${p.life ?? 'for ever'}`)).toEqual([
+    expect(facts.positions.map((p) => `${p.key}=${lsnOf(p.position)} ${p.life ?? 'for ever'}`)).toEqual([
       'source=100 for ever',
       'flow.f.applied=50 16400',
     ]);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ErrorWindow } from '../../collectors/postgres/error-window.js';
+import { ErrorWindow } from '../../collectors/session/error-window.js';
 
 const minute = 60_000_000;
 

@@ -126,7 +126,7 @@ describe('the heartbeat watcher', () => {
     async (mode) => {
       const bench = await start(mode);
       const tell = (row: SeenRow): void =>
-        mode === 'wal' ? bench.watcher.arrivedByWal(row) : bench.arrived(row, 'notify');
+        mode === 'wal' ? bench.watcher.arrivedByLog(row) : bench.arrived(row, 'notify');
       const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
       await bench.clock.advance(100 * MS);
       tell({ link, run: 'p2-1', seq });
@@ -149,7 +149,7 @@ describe('the heartbeat watcher', () => {
       const bench = await start(mode);
       const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
       bench.rows = [{ link, unproven: 'still copying' }];
-      if (mode === 'wal') bench.watcher.arrivedByWal({ link, run, seq });
+      if (mode === 'wal') bench.watcher.arrivedByLog({ link, run, seq });
       else if (mode === 'notify') bench.arrived({ link, run, seq }, 'notify');
       await bench.clock.advance(900 * MS);
       expect(bench.out.at(-1)).toMatchObject({ kind: 'watch-fault', reason: 'still copying' });
@@ -165,7 +165,7 @@ describe('the heartbeat watcher', () => {
   test('what the WAL tells and the table never shows is not on this target', async () => {
     const bench = await start('wal');
     const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
-    bench.watcher.arrivedByWal({ link, run, seq });
+    bench.watcher.arrivedByLog({ link, run, seq });
     await bench.clock.advance(1_001 * MS);
     expect(bench.questions.length).toBeLessThan(260);
     expect(bench.out.filter((o) => o.kind === 'heartbeat-visible' && o.upTo !== null)).toEqual([]);
@@ -176,10 +176,10 @@ describe('the heartbeat watcher', () => {
     const bench = await start('wal');
     const { run, seq } = bench.ledger.issue(link, bench.ledger.newRun(link), bench.emit);
     const before = bench.out.length;
-    bench.watcher.arrivedByWal({ link, run, seq, home: 'the server before the failover' });
+    bench.watcher.arrivedByLog({ link, run, seq, home: 'the server before the failover' });
     expect(bench.out).toHaveLength(before);
     await bench.stop();
-    bench.watcher.arrivedByWal({ link, run, seq });
+    bench.watcher.arrivedByLog({ link, run, seq });
     expect(bench.out).toHaveLength(before);
   });
 
@@ -198,7 +198,7 @@ describe('the heartbeat watcher', () => {
     };
     expect([await beat(), await beat(), await beat(), await beat()]).toEqual([250, 250, 250, 2]);
     expect(bench.watcher.describe()).toMatchObject([{ mode: 'poll' }]);
-    bench.watcher.arrivedByWal({ link, run: 'p1-1', seq: 4 });
+    bench.watcher.arrivedByLog({ link, run: 'p1-1', seq: 4 });
     expect(bench.watcher.describe()).toEqual([{ link, mode: 'wal', why: 'told so' }]);
     expect(await beat()).toBe(250);
     await bench.stop();

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { lsnOf } from '../../daemon/core/position.js';
 import type { LinkPlan } from '../../collectors/collector.js';
 import { HeartbeatLedger } from '../../collectors/heartbeat/ledger.js';
 import { createHeartbeatWriter, type WriterSession } from '../../collectors/heartbeat/writer.js';
@@ -112,7 +113,7 @@ describe('the position sampled by the heartbeat writer', () => {
     await bench.clock.advance(1_000 * MS);
     const during = bench.samples().slice(before);
     // No sample may claim that everything up to an instant after the commit is at or before a position that lacks it.
-    expect(during.filter((s) => s.position.lsn < head && s.sentAt > committedAt)).toEqual([]);
+    expect(during.filter((s) => lsnOf(s.position) < head && s.sentAt > committedAt)).toEqual([]);
     bench.source.flushed = head;
     await bench.clock.advance(200 * MS);
     expect(bench.samples().at(-1)).toMatchObject({ position: { lsn: head } });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Pace, keepLooking } from '../../collectors/postgres/pace.js';
+import { Pace, keepLooking } from '../../collectors/session/pace.js';
 import { SampledPositions } from '../../collectors/heartbeat/needs.js';
 import { FakeClock } from '../support/fake-clock.js';
 

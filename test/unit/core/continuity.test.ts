@@ -9,7 +9,7 @@ import {
   type ChainFacts,
   type ChainMemory,
 } from '../../../daemon/core/continuity.js';
-import type { Position } from '../../../daemon/core/position.js';
+import { lsnOf, type Position } from '../../../daemon/core/position.js';
 import { stateAt } from '../../../daemon/core/signal.js';
 
 const lsn = (n: number | bigint): Position => ({ kind: 'lsn', lsn: BigInt(n) });
@@ -187,8 +187,8 @@ describe('any sequence of looks', () => {
             last.set(key, value);
           }
           for (const { position } of positions) {
-            broken ||= highest !== null && position.lsn < highest;
-            highest = position.lsn;
+            broken ||= highest !== null && lsnOf(position) < highest;
+            highest = lsnOf(position);
           }
         }
         expect(memory.breaks.length > 0).toBe(broken);

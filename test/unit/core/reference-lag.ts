@@ -3,7 +3,7 @@
  * is to lag what reference.ts is to gates: slow, without memory, and by the words of signals-and-gates.md.
  */
 import type { LagObservation } from '../../../daemon/core/lag.js';
-import type { Position } from '../../../daemon/core/position.js';
+import { lsnOf, type Position } from '../../../daemon/core/position.js';
 import type { Tick } from './reference.js';
 
 /** An observation, or the instant at which the clocks jumped. */
@@ -103,9 +103,9 @@ function positions(events: readonly LagEvent[], flow: string): Stream {
     if (e.kind === 'applied' && e.flow === flow) {
       const { position } = e;
       // A target that went back lacks what had arrived, and nothing says since when.
-      if (applied !== null && position.lsn < applied) stream.items = stream.items.filter((i) => i.arrived === null);
-      applied = position.lsn;
-      arrive(stream, (i) => wanted[i.id]!.lsn <= position.lsn, e.at);
+      if (applied !== null && lsnOf(position) < applied) stream.items = stream.items.filter((i) => i.arrived === null);
+      applied = lsnOf(position);
+      arrive(stream, (i) => lsnOf(wanted[i.id]!) <= lsnOf(position), e.at);
       answer(stream, e);
     }
   }

@@ -1,0 +1,95 @@
+/** MySQL and MariaDB as the rest of lockgate sees them. */
+import type { DatabaseConfig } from '../../daemon/core/config.js';
+import type { Observation } from '../../daemon/core/observation.js';
+import type { LinkId } from '../../daemon/core/signal.js';
+import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../collector.js';
+import { SampledPositions } from '../heartbeat/needs.js';
+import { isFrom } from './channel-state.js';
+import type { CarriesBack } from './heartbeat-writer.js';
+import { mysqlHeartbeats } from './heartbeats.js';
+import type { ServerIdentity } from './position-views.js';
+import { MysqlPositionsCollector } from './positions.js';
+import { grants } from './setup/grants.js';
+import { setup } from './setup/setup.js';
+import { teardown } from './setup/teardown.js';
+import { MysqlSideCollector } from './side.js';
+
+/** The engine `mysql`. */
+export const mysqlEngine: EnginePort = {
+  engine: 'mysql',
+  collectors,
+  grants,
+  setup,
+  teardown,
+  doctor: () => Promise.resolve([]),
+};
+
+function collectors(
+  databases: readonly DatabaseConfig[],
+  links: readonly LinkPlan[],
+  context: CollectorContext,
+): Collector[] {
+  const native = links.filter((l) => l.config.via === 'mysql');
+  const needs = new SampledPositions(native.map((l) => ({ id: l.id, flows: l.config.flows })));
+  const running = new Set<LinkId>();
+  const identities = new Map<string, ServerIdentity>();
+  const carriesBack: CarriesBack = (link, channels) => {
+    const target = links.find(({ id }) => id === link)?.to.name;
+    const identity = target === undefined ? undefined : identities.get(target);
+    return running.has(link) && identity !== undefined && channels.every((c) => isFrom(c, identity));
+  };
+  const made: Collector[] = [
+    ...databases.map((db) => new MysqlSideCollector(db, context)),
+    ...mysqlHeartbeats(databases, links, context, carriesBack),
+    ...pairsOf(native).map(
+      ({ from, to, links: pair }) =>
+        new MysqlPositionsCollector(from, to, pair, context, {
+          needs,
+          onTarget: (identity) => void identities.set(to.name, identity),
+        }),
+    ),
+  ];
+  return made.map((c) =>
+    tapped(c, (o) => {
+      needs.observe(o);
+      if (o.kind !== 'link-reading' || o.signal !== 'running') return;
+      if (o.value === 1) running.add(o.link);
+      else running.delete(o.link);
+    }),
+  );
+}
+
+interface Pair {
+  from: DatabaseConfig;
+  to: DatabaseConfig;
+  links: LinkPlan[];
+}
+
+/** Links by the two servers they run between. */
+function pairsOf(links: readonly LinkPlan[]): Pair[] {
+  const pairs = new Map<string, Pair>();
+  for (const link of links) {
+    const key = JSON.stringify([link.from.name, link.to.name]);
+    const pair = pairs.get(key) ?? { from: link.from, to: link.to, links: [] };
+    pair.links.push(link);
+    pairs.set(key, pair);
+  }
+  return [...pairs.values()];
+}
+
+/** Lets `listener` see every observation of a collector on its way out. */
+function tapped(collector: Collector, listener: (o: Observation) => void): Collector {
+  return {
+    name: collector.name,
+    run: (emit, signal) =>
+      collector.run((o) => {
+        listener(o);
+        emit(o);
+      }, signal),
+    down: (reason) => {
+      const observations = collector.down(reason);
+      for (const o of observations) listener(o);
+      return observations;
+    },
+  };
+}

@@ -1,0 +1,35 @@
+import { randomBytes } from 'node:crypto';
+import type { Collector, CollectorContext, LinkPlan } from '../collector.js';
+import { HeartbeatHub } from '../heartbeat/hub.js';
+import type { DatabaseConfig } from '../../daemon/core/config.js';
+import { mysqlHeartbeatWatcher } from './heartbeat-watcher.js';
+import { mysqlHeartbeatWriter, type CarriesBack } from './heartbeat-writer.js';
+
+/**
+ * Creates writers and watchers for all links whose databases are among `databases`; links by `none` have no heartbeat.
+ * Nothing is started.
+ */
+export function mysqlHeartbeats(
+  databases: readonly DatabaseConfig[],
+  links: readonly LinkPlan[],
+  context: CollectorContext,
+  carriesBack: CarriesBack,
+): Collector[] {
+  const hub = context.heartbeats ?? new HeartbeatHub(context.clock, randomBytes(6).toString('hex'));
+  const { ledger, existsOnTarget } = hub;
+  const beating = links.filter((link) => link.config.via !== 'none');
+  return databases.flatMap((db) => {
+    const made: Collector[] = [];
+    const from = beating.filter((link) => link.from.name === db.name);
+    const to = beating.filter((link) => link.to.name === db.name);
+    if (to.length > 0) {
+      const watcher = mysqlHeartbeatWatcher({ db, links: to, context, ledger, reader: null });
+      const targets = to.map((link) => link.id);
+      hub.watches(targets, (rows) => watcher.existsHere(rows));
+      made.push(watcher);
+    }
+    if (from.length > 0)
+      made.push(mysqlHeartbeatWriter({ db, links: from, context, ledger, existsOnTarget, carriesBack }));
+    return made;
+  });
+}

@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest';
+import { isMeasured } from '../../daemon/config/available.js';
+import { load, problemsIn } from './config-inputs.js';
+
+function text(parts: { onprem?: string; forward?: string } = {}): string {
+  return [
+    'databases:',
+    `  onprem: ${parts.onprem ?? '{ engine: mysql, url: "mysql://lockgate@localhost/app" }'}`,
+    '  aws: { engine: mysql, url: "mariadb://lockgate@localhost:3307/app", server_id: 7 }',
+    'migrations:',
+    '  shop:',
+    '    source: onprem',
+    '    target: aws',
+    `    forward: ${parts.forward ?? '{ via: mysql }'}`,
+    '    gates: { flip: { require: "forward.lag < 1s for 5s" } }',
+    '',
+  ].join('\n');
+}
+
+const flows = (forward: string): readonly string[] | undefined =>
+  load(text({ forward })).migrations.get('shop')?.links.forward.flows;
+
+describe('a configuration for MySQL', () => {
+  it('takes both schemes of URL, the port of MySQL and a server id', () => {
+    const { databases } = load(text());
+    expect(databases.get('onprem')).toMatchObject({ engine: 'mysql', address: { port: 3306 }, serverId: null });
+    expect(databases.get('aws')).toMatchObject({ engine: 'mysql', address: { port: 3307 }, serverId: 7 });
+  });
+
+  it('makes channels the flows of the link, and the one without a name where none is written', () => {
+    expect(flows('{ via: mysql }')).toEqual(['default channel']);
+    expect(flows('{ via: mysql, channel: shop }')).toEqual(['shop']);
+    expect(flows('{ via: mysql, channel: [ shop, crm ] }')).toEqual(['shop', 'crm']);
+  });
+
+  it.each([
+    ['{ via: mysql, subscription: s }', /a link by `mysql` has no `subscription`/],
+    ['{ via: mysql, publication: p }', /a link by `mysql` has no `publication`/],
+    ['{ via: postgres-logical, subscription: s }', /needs postgres on both sides, and the database `onprem` is mysql/],
+  ])('refuses %s', (forward, problem) => {
+    expect(problemsIn(text({ forward })).join('\n')).toMatch(problem);
+  });
+
+  it.each([
+    ['{ engine: mysql, url: "postgres://lockgate@localhost/app" }', /does not fit the engine `mysql`/],
+    ['{ engine: postgres, url: "postgres://lockgate@localhost/app" }', /needs mysql on both sides/],
+    ['{ engine: postgres, url: "postgres://lockgate@localhost/app", server_id: 3 }', /PostgreSQL has no server ids/],
+    ['{ engine: mysql, url: "mysql://lockgate@localhost/app", server_id: 0 }', /server_id/],
+  ])('refuses the database %s', (onprem, problem) => {
+    expect(problemsIn(text({ onprem })).join('\n')).toMatch(problem);
+  });
+
+  it('measures what a gate on a MySQL link can ask', () => {
+    for (const signal of ['lag', 'lag_by_position', 'agreement', 'running', 'errors', 'backlog_transactions']) {
+      expect(isMeasured(`forward.${signal}`), signal).toBe(true);
+    }
+  });
+});
