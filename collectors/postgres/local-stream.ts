@@ -115,9 +115,10 @@ export class LocalStream {
     // What comes after something that must be asked for waits for the answer, so that the order is kept.
     this.#unjudged += 1;
     this.#judged = this.#judged.then(async () => {
-      this.#unjudged -= 1;
       const application = question === null ? commit.application : !(await this.#answerTo(question));
       this.#count({ ...commit, application }, lsn, at);
+      // Only now: what comes while the answer is awaited must not overtake it.
+      this.#unjudged -= 1;
     });
     return lsn;
   }
