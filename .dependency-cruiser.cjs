@@ -24,7 +24,12 @@ module.exports = {
       from: { path: '^collectors/([^/]+)/' },
       to: {
         path: OURS,
-        pathNot: ['^daemon/core/', '^collectors/$1/', '^collectors/collector\\.ts$', '^collectors/(heartbeat|session)/'],
+        pathNot: [
+          '^daemon/core/',
+          '^collectors/$1/',
+          '^collectors/collector\\.ts$',
+          '^collectors/(heartbeat|session)/',
+        ],
       },
     },
     {

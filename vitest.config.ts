@@ -23,6 +23,9 @@ const BY_MAJOR = [
   'test/scenario/stray-writes.test.ts',
 ];
 
+/** Of MySQL and MariaDB, whose servers are fetched at first use: `npm run test:mysql`. */
+const MYSQL = ['test/integration/mysql-*.test.ts', 'test/scenario/mysql-*.test.ts'];
+
 // Unit tests touch nothing outside the process but loopback sockets and temporary files. Integration, scenario and
 // fault tests start real database servers: few workers, long limits, and never at the same time as the unit tests,
 // whose timing they would spoil.
@@ -44,7 +47,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts', 'test/scenario/**/*.test.ts'],
-          exclude: LONG,
+          exclude: [...LONG, ...MYSQL],
           env: { LOCKGATE_TEST_MAJORS: '18' },
           testTimeout: 60_000,
           hookTimeout: 120_000,
@@ -61,6 +64,16 @@ export default defineConfig({
           hookTimeout: 120_000,
           maxWorkers: 2,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          name: 'mysql',
+          include: MYSQL,
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 4 },
         },
       },
       {

@@ -26,9 +26,9 @@ const UNAVAILABLE: readonly Unavailable[] = [
   },
   {
     path: link('via'),
-    values: ['none'],
+    values: ['dms', 'none'],
     what: 'this kind of link',
-    hint: 'use a link that carries changes',
+    hint: 'only `postgres-logical`, `postgres-physical` and `mysql` can be watched',
   },
   {
     path: link('heartbeat', 'external'),
