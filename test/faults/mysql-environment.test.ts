@@ -1,8 +1,11 @@
 /** The surroundings of a pair of MariaDB or MySQL servers go wrong; what is too long for the short run. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { waitFor } from '../../deploy/demo/run-folder.js';
 import { signalOf } from '../support/environment.js';
 import { testedFlavours } from '../support/flavours.js';
 import { GateWatch, workspace, type Daemon } from '../support/lockgate.js';
+import { rootConnection, type MysqlQuery, type RootConnection } from '../support/mysql-connection.js';
 import { mysqlScenarioYaml, startMysqlScenario, type MysqlScenario } from '../support/mysql-scenario.js';
 import { runAll } from '../support/pair.js';
 import { expectNoFalseGreen, opened, runFault } from '../support/scenario.js';
@@ -45,6 +48,133 @@ describe.each(testedFlavours)('the disk of the relay log is full on $flavour', (
     });
   });
 });
+
+describe.each(testedFlavours)('what the daemon may, and whether it runs, on $flavour', ({ flavour, left }) => {
+  describe.skipIf(left)('by the least privileges', () => {
+    let s: MysqlScenario;
+    beforeAll(async () => {
+      s = await startMysqlScenario({ flavour });
+    }, fetchLimit);
+    afterAll(() => s.destroy(), limit);
+
+    // Past the binlog: the replica's account is another one.
+    const unlogged = (on: MysqlQuery, sql: string): Promise<unknown> =>
+      on(`set session sql_log_bin = 0; ${sql}; set session sql_log_bin = 1`);
+    const rights =
+      flavour === 'mysql'
+        ? { source: 'REPLICATION CLIENT', target: 'REPLICATION CLIENT' }
+        : { source: 'BINLOG MONITOR', target: 'SLAVE MONITOR' };
+
+    it.each(['source', 'target'] as const)(
+      'without the right to see positions on the %s: unknown, and the grant in the reason mends it',
+      { timeout: limit },
+      async (side) => {
+        const { pair } = s;
+        const on = side === 'source' ? pair.onSource : pair.onTarget;
+        await runFault(s, {
+          name: `${rights[side]} revoked on the ${side}`,
+          class: 'blind',
+          // Its sessions are ended, which lag shows for a moment too.
+          expect: 'truth',
+          state: 'unknown',
+          async make() {
+            await unlogged(on, `revoke ${rights[side]} on *.* from 'lockgate'@'%'`);
+            // What a session was allowed at its beginning it keeps.
+            await endSessions(on);
+            return async () => {
+              const hidden = await signalOf(s.daemon, 'forward.running', (x) => x.state === 'unknown');
+              expect(hidden.reason).toContain(rights[side]);
+              expect(hidden.reason).toContain('apply the grants that `lockgate grants` prints for this database');
+              await unlogged(on, `grant ${rights[side]} on *.* to 'lockgate'@'%'`);
+              await endSessions(on);
+            };
+          },
+        });
+      },
+    );
+
+    it('without PROCESS: sessions are unknown, not none, until it is granted', { timeout: limit }, async () => {
+      const { pair } = s;
+      for (const [side, on] of [
+        ['source', pair.onSource],
+        ['target', pair.onTarget],
+      ] as const) {
+        await unlogged(on, "revoke process on *.* from 'lockgate'@'%'");
+        await endSessions(on);
+        for (const name of [`${side}.connections`, `${side}.longest_transaction`]) {
+          await signalOf(s.daemon, name, (x) => {
+            return x.state === 'unknown' && /PROCESS.*(GRANT|lockgate grants)|GRANT PROCESS/.test(x.reason ?? '');
+          });
+        }
+        await unlogged(on, "grant process on *.* to 'lockgate'@'%'");
+        await endSessions(on);
+        for (const name of [`${side}.connections`, `${side}.longest_transaction`]) {
+          await signalOf(s.daemon, name, (x) => x.state === 'ok');
+        }
+      }
+      await opened(s);
+    });
+
+    it('all connections taken by others: what cannot be seen is unknown', { timeout: limit }, async () => {
+      await runFault(s, {
+        name: 'no connection left on the target',
+        class: 'blind',
+        expect: 'breaks',
+        state: 'unknown',
+        withinMs: 4_500,
+        lastsMs: 6_000,
+        async make({ pair }) {
+          const taken: RootConnection[] = [];
+          await pair.onTarget('set global max_connections = 12');
+          await endSessions(pair.onTarget);
+          await waitFor('the server to be full', 10_000, async () => {
+            try {
+              taken.push(await rootConnection(pair.target, ''));
+              return false;
+            } catch {
+              return taken.length > 0;
+            }
+          });
+          await endSessions(pair.onTarget);
+          return async () => {
+            for (const connection of taken) connection.destroy();
+            await waitFor('a connection to be free', 10_000, async () => {
+              await pair.onTarget('set global max_connections = 100').catch(() => undefined);
+              const [row] = await pair.onTarget<{ most: string | number }>('select @@global.max_connections as most');
+              return Number(row?.most) === 100;
+            });
+          };
+        },
+      });
+    });
+
+    it('a daemon frozen while replication stops does not say open when it wakes', { timeout: limit }, async () => {
+      await opened(s);
+      s.daemon.signal('SIGSTOP');
+      await s.pair.stopSqlThread();
+      await sleep(8_000);
+      s.daemon.signal('SIGCONT');
+      const resumed = performance.now();
+      await sleep(4_000);
+      for (const watch of [s.lagGate, s.wholeGate]) {
+        const answers = watch.samples.filter((x) => x.at > resumed && x.state !== 'unreachable');
+        expect(answers.length).toBeGreaterThan(10);
+        expect(answers.filter((x) => x.state === 'open')).toEqual([]);
+      }
+      await s.pair.startSqlThread();
+      await opened(s);
+    });
+  });
+});
+
+/** Ends the sessions of the daemon. */
+async function endSessions(on: MysqlQuery): Promise<void> {
+  const sessions = await on<{ id: string | number }>(
+    "select id from information_schema.processlist where user = 'lockgate'",
+  );
+  // One may be gone already.
+  for (const { id } of sessions) await on(`kill ${id}`).catch(() => undefined);
+}
 
 describe.each(testedFlavours)('two daemons watch one pair of $flavour', ({ flavour, left }) => {
   describe.skipIf(left)('each with an id of its own', () => {
