@@ -4,7 +4,9 @@ import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
+import { catalogWatch } from './catalog.js';
 import { isFrom } from './channel-state.js';
+import { mysqlCoverage } from './coverage-question.js';
 import type { CarriesBack } from './heartbeat-writer.js';
 import { mysqlHeartbeats } from './heartbeats.js';
 import type { ServerIdentity } from './position-views.js';
@@ -48,6 +50,7 @@ function collectors(
           onTarget: (identity) => void identities.set(to.name, identity),
         }),
     ),
+    ...pairsOf(native).map(({ from, to, links: pair }) => catalogWatch(mysqlCoverage(from, to, pair), context)),
   ];
   return made.map((c) =>
     tapped(c, (o) => {

@@ -53,6 +53,9 @@ const FILTERS = [
   'Replicate_Wild_Do_Table',
   'Replicate_Wild_Ignore_Table',
   'Replicate_Rewrite_DB',
+  'Replicate_Ignore_Server_Ids',
+  'Replicate_Do_Domain_Ids',
+  'Replicate_Ignore_Domain_Ids',
 ] as const;
 
 /** Reads a row of either spelling (Master/Slave or Source/Replica). */

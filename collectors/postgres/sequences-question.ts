@@ -4,7 +4,8 @@ import type { MigrationReading, Observation } from '../../daemon/core/observatio
 import { TableChooser } from '../../daemon/core/table-pattern.js';
 import type { CollectorContext } from '../collector.js';
 import { both } from '../session/pace.js';
-import type { CatalogAnswer, CatalogQuestion } from './catalog-watch.js';
+import type { CatalogAnswer } from '../session/catalog-watch.js';
+import type { CatalogQuestion } from './catalog-watch.js';
 import { quoteIdent } from './connection.js';
 import { readSequences, sequenceGrant } from './sequence-views.js';
 import { chosenSequences, compareSequences, listedBehind, type SequenceState } from './sequences.js';

@@ -48,6 +48,7 @@ ${options.ring === true ? `    reverse: { via: mysql, heartbeat: { interval: ${t
           - forward.lag_by_position ${lag}
           - forward.agreement is 1
           - forward.running is 1
+          - forward.tables_uncovered is 0
 ${(options.require ?? []).map((c) => `          - ${c}\n`).join('')}`;
 }
 
