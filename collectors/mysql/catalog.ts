@@ -68,7 +68,8 @@ function catalogSessions(db: DatabaseConfig, context: CollectorContext, purpose:
 
 /** How long the server worked for a statement, in ms. */
 const BUSY = `TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)) / 1000 AS busy`;
-const APPLICATION = `TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema', 'lockgate')`;
+/** Databases that hold no table of an application: the server's own, and lockgate's. */
+export const APPLICATION = `TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema', 'lockgate')`;
 
 interface TableRow {
   s: string;

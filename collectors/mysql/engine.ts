@@ -6,6 +6,7 @@ import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../colle
 import { SampledPositions } from '../heartbeat/needs.js';
 import { catalogWatch } from './catalog.js';
 import { isFrom } from './channel-state.js';
+import { countersBehind } from './counters-question.js';
 import { mysqlCoverage } from './coverage-question.js';
 import type { CarriesBack } from './heartbeat-writer.js';
 import { mysqlHeartbeats } from './heartbeats.js';
@@ -51,6 +52,11 @@ function collectors(
         }),
     ),
     ...pairsOf(native).map(({ from, to, links: pair }) => catalogWatch(mysqlCoverage(from, to, pair), context)),
+    // A migration's counters are compared by its forward link, whichever way it runs at present.
+    ...pairsOf(native.filter((l) => l.config.name === 'forward')).map(({ from, to, links: pair }) => {
+      const migrations = pair.map(({ migration, config }) => ({ migration, tables: config.tables }));
+      return catalogWatch(countersBehind(from, to, migrations, context.isPassive), context);
+    }),
   ];
   return made.map((c) =>
     tapped(c, (o) => {
