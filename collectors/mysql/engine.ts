@@ -5,6 +5,7 @@ import type { LinkId } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
 import { catalogWatch } from './catalog.js';
+import { MysqlChainCollector } from './chain.js';
 import { isFrom } from './channel-state.js';
 import { countersBehind } from './counters-question.js';
 import { mysqlCoverage } from './coverage-question.js';
@@ -51,7 +52,10 @@ function collectors(
           onTarget: (identity) => void identities.set(to.name, identity),
         }),
     ),
-    ...pairsOf(native).map(({ from, to, links: pair }) => catalogWatch(mysqlCoverage(from, to, pair), context)),
+    ...pairsOf(native).flatMap(({ from, to, links: pair }) => [
+      new MysqlChainCollector(from, to, pair, context),
+      catalogWatch(mysqlCoverage(from, to, pair), context),
+    ]),
     // A migration's counters are compared by its forward link, whichever way it runs at present.
     ...pairsOf(native.filter((l) => l.config.name === 'forward')).map(({ from, to, links: pair }) => {
       const migrations = pair.map(({ migration, config }) => ({ migration, tables: config.tables }));

@@ -49,6 +49,7 @@ ${options.ring === true ? `    reverse: { via: mysql, heartbeat: { interval: ${t
           - forward.agreement is 1
           - forward.running is 1
           - forward.tables_uncovered is 0
+          - forward.continuity is 1
 ${(options.require ?? []).map((c) => `          - ${c}\n`).join('')}`;
 }
 
