@@ -33,6 +33,7 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
     checkEngines(via, path, ends, scope);
     checkFlowKeys(via, raw, path, scope);
   }
+  checkTasks(raw, path, scope);
   const subscriptions = checkSubscriptions(raw, path, scope);
   const intervalUs = microseconds(raw.heartbeat?.interval) ?? DEFAULT_HEARTBEAT_US;
   if (intervalUs < MIN_HEARTBEAT_US) {
@@ -106,6 +107,16 @@ function checkFlowKeys(via: Via, raw: RawLink, path: Path, scope: Scope): void {
     const hint = 'it belongs to `via: postgres-logical`; remove it';
     scope.problems.add([...path, 'publication'], `a link by \`${via}\` has no \`publication\``, hint, { key: true });
   }
+}
+
+/** The heartbeat's row comes by one task, and proves nothing of the others. */
+function checkTasks(raw: RawLink, path: Path, scope: Scope): void {
+  const tasks = (raw.dms?.tasks ?? []) as (string | undefined)[];
+  if (tasks.length < 2) return;
+  const message =
+    'a link of several DMS tasks is not available in this version: the heartbeat comes by one of them only';
+  const hint = 'name one task, which carries lockgate.heartbeat; what other tasks carry is not watched';
+  scope.problems.add([...path, 'dms', 'tasks', 1], message, hint);
 }
 
 function checkPatterns(raw: RawLink, path: Path, scope: Scope): void {
