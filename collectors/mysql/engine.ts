@@ -5,6 +5,7 @@ import type { LinkId } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
 import { isFrom } from './channel-state.js';
+import { ExternalHeartbeatCollector } from './external-heartbeat.js';
 import type { CarriesBack } from './heartbeat-writer.js';
 import { mysqlHeartbeats } from './heartbeats.js';
 import type { ServerIdentity } from './position-views.js';
@@ -41,6 +42,10 @@ function collectors(
   const made: Collector[] = [
     ...databases.map((db) => new MysqlSideCollector(db, context)),
     ...mysqlHeartbeats(databases, links, context, carriesBack),
+    ...links.flatMap((link) => {
+      const table = link.config.heartbeat.external ?? null;
+      return table === null ? [] : [new ExternalHeartbeatCollector(link, table, context)];
+    }),
     ...pairsOf(native).map(
       ({ from, to, links: pair }) =>
         new MysqlPositionsCollector(from, to, pair, context, {

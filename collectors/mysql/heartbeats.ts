@@ -6,8 +6,8 @@ import { mysqlHeartbeatWatcher } from './heartbeat-watcher.js';
 import { mysqlHeartbeatWriter, type CarriesBack } from './heartbeat-writer.js';
 
 /**
- * Creates writers and watchers for all links whose databases are among `databases`; links by `none` have no heartbeat.
- * Nothing is started.
+ * Creates writers and watchers for all links whose databases are among `databases`; links by `none` have no heartbeat,
+ * and those with an external one none of ours. Nothing is started.
  */
 export function mysqlHeartbeats(
   databases: readonly DatabaseConfig[],
@@ -17,7 +17,7 @@ export function mysqlHeartbeats(
 ): Collector[] {
   const hub = context.heartbeats ?? new HeartbeatHub(context.clock, randomBytes(6).toString('hex'));
   const { ledger, existsOnTarget } = hub;
-  const beating = links.filter((link) => link.config.via !== 'none');
+  const beating = links.filter((l) => l.config.via !== 'none' && (l.config.heartbeat.external ?? null) === null);
   return databases.flatMap((db) => {
     const made: Collector[] = [];
     const from = beating.filter((link) => link.from.name === db.name);

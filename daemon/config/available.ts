@@ -34,11 +34,6 @@ const UNAVAILABLE: readonly Unavailable[] = [
     hint: 'only `postgres-logical`, `postgres-physical`, `mysql` and `dms` can be watched',
   },
   {
-    path: link('heartbeat', 'external'),
-    what: 'an external heartbeat',
-    hint: "remove this key; lockgate's own heartbeat is used",
-  },
-  {
     path: ['migrations', '*', 'promotion'],
     values: ['detect'],
     what: '`promotion: detect`',

@@ -75,7 +75,7 @@ const faults: readonly Fault<CrossPair>[] = [
     expect: 'breaks',
     withinMs: blindWithinMs,
     lastsMs: 6_000,
-    state: 'unknown',
+    state: 'closed',
     make: ({ pair }) => {
       pair.target.proxy.freeze();
       return done(() => pair.target.proxy.thaw());
