@@ -10,6 +10,7 @@ import type { CarriesBack } from './heartbeat-writer.js';
 import { mysqlHeartbeats } from './heartbeats.js';
 import type { ServerIdentity } from './position-views.js';
 import { MysqlPositionsCollector } from './positions.js';
+import { doctor } from './setup/doctor.js';
 import { grants } from './setup/grants.js';
 import { setup } from './setup/setup.js';
 import { teardown } from './setup/teardown.js';
@@ -22,7 +23,7 @@ export const mysqlEngine: EnginePort = {
   grants,
   setup,
   teardown,
-  doctor: () => Promise.resolve([]),
+  doctor,
 };
 
 function collectors(
