@@ -9,10 +9,12 @@ import { MysqlChainCollector } from './chain.js';
 import { isFrom } from './channel-state.js';
 import { countersBehind } from './counters-question.js';
 import { mysqlCoverage } from './coverage-question.js';
+import { ExternalHeartbeatCollector } from './external-heartbeat.js';
 import type { CarriesBack } from './heartbeat-writer.js';
 import { mysqlHeartbeats } from './heartbeats.js';
 import type { ServerIdentity } from './position-views.js';
 import { MysqlPositionsCollector } from './positions.js';
+import { doctor } from './setup/doctor.js';
 import { grants } from './setup/grants.js';
 import { setup } from './setup/setup.js';
 import { teardown } from './setup/teardown.js';
@@ -25,7 +27,7 @@ export const mysqlEngine: EnginePort = {
   grants,
   setup,
   teardown,
-  doctor: () => Promise.resolve([]),
+  doctor,
 };
 
 function collectors(
@@ -45,6 +47,10 @@ function collectors(
   const made: Collector[] = [
     ...databases.map((db) => new MysqlSideCollector(db, context)),
     ...mysqlHeartbeats(databases, links, context, carriesBack),
+    ...links.flatMap((link) => {
+      const table = link.config.heartbeat.external ?? null;
+      return table === null ? [] : [new ExternalHeartbeatCollector(link, table, context)];
+    }),
     ...pairsOf(native).map(
       ({ from, to, links: pair }) =>
         new MysqlPositionsCollector(from, to, pair, context, {

@@ -9,7 +9,7 @@ import { MysqlLocalWrites } from './local-writes.js';
 
 /**
  * Creates writers, watchers and binlog readers for all links whose databases are among `databases`; links by `none` have
- * no heartbeat. Nothing is started.
+ * no heartbeat, and those with an external one none of ours. Nothing is started.
  */
 export function mysqlHeartbeats(
   databases: readonly DatabaseConfig[],
@@ -19,7 +19,7 @@ export function mysqlHeartbeats(
 ): Collector[] {
   const hub = context.heartbeats ?? new HeartbeatHub(context.clock, randomBytes(6).toString('hex'));
   const { ledger, existsOnTarget } = hub;
-  const beating = links.filter((link) => link.config.via !== 'none');
+  const beating = links.filter((l) => l.config.via !== 'none' && (l.config.heartbeat.external ?? null) === null);
   return databases.flatMap((db) => {
     const made: Collector[] = [];
     const from = beating.filter((link) => link.from.name === db.name);

@@ -43,9 +43,11 @@ function collectors(
   const physical = new Set(
     native.filter((l) => l.config.via === 'postgres-physical').flatMap((l) => [l.from.name, l.to.name]),
   );
+  // Where DMS applies, through ordinary sessions, nothing tells what is local: reading it would cost a slot for nothing.
+  const bySessions = new Set(links.filter((l) => l.config.via === 'dms').map((l) => l.to.name));
   const made: Collector[] = databases.flatMap((db) => [
     sideCollector(db, context),
-    new LocalWritesCollector(db, context, physical.has(db.name)),
+    ...(bySessions.has(db.name) ? [] : [new LocalWritesCollector(db, context, physical.has(db.name))]),
   ]);
   for (const [name, side] of sides) {
     const chained = native.filter((l) => l.from.name === name || l.to.name === name).map((l) => l.id);

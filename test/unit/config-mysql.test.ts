@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isMeasured } from '../../daemon/config/available.js';
+import { whyNotMeasured } from '../../daemon/config/available.js';
 import { load, problemsIn } from './config-inputs.js';
 
 function text(parts: { onprem?: string; forward?: string } = {}): string {
@@ -36,9 +36,22 @@ describe('a configuration for MySQL', () => {
   it.each([
     ['{ via: mysql, subscription: s }', /a link by `mysql` has no `subscription`/],
     ['{ via: mysql, publication: p }', /a link by `mysql` has no `publication`/],
+    ['{ via: mysql, heartbeat: { external: heartbeat } }', /not the name of a table/],
+    ['{ via: mysql, heartbeat: { external: a.b.c } }', /not the name of a table/],
+    ['{ via: mysql, heartbeat: { external: p.h, watch: binlog } }', /an external heartbeat is always polled/],
     ['{ via: postgres-logical, subscription: s }', /needs postgres on both sides, and the database `onprem` is mysql/],
   ])('refuses %s', (forward, problem) => {
     expect(problemsIn(text({ forward })).join('\n')).toMatch(problem);
+  });
+
+  it('takes the heartbeat of another tool, between servers of MySQL only', () => {
+    const forward = '{ via: mysql, heartbeat: { external: percona.heartbeat } }';
+    expect(load(text({ forward })).migrations.get('shop')?.links.forward.heartbeat.external).toBe('percona.heartbeat');
+    const onprem = '{ engine: postgres, url: "postgres://lockgate@localhost/app" }';
+    const dms = '{ via: dms, dms: { tasks: [ a ], region: eu-west-1 }, heartbeat: { external: p.h } }';
+    expect(problemsIn(text({ forward: dms, onprem })).join('\n')).toMatch(
+      /is one of pt-heartbeat, on MySQL or MariaDB/,
+    );
   });
 
   it.each([
@@ -52,7 +65,7 @@ describe('a configuration for MySQL', () => {
 
   it('measures what a gate on a MySQL link can ask', () => {
     for (const signal of ['lag', 'lag_by_position', 'agreement', 'running', 'errors', 'backlog_transactions']) {
-      expect(isMeasured(`forward.${signal}`), signal).toBe(true);
+      expect(whyNotMeasured(`forward.${signal}`, { forward: 'mysql' }), signal).toBeNull();
     }
   });
 });
