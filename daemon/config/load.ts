@@ -160,7 +160,7 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
   }
   top.forEach(place);
   checkCircles(placed, scope);
-  warnOfGates(placed, scope);
+  warnOfGates(placed, links, scope);
   migrations.warnOfSharedFlows(links, scope);
   migrations.warnOfSameDatabases(databases, scope);
   warnOfUnused(raw, databases, scope);

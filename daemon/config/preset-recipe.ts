@@ -54,6 +54,7 @@ export class Recipe {
       `${link}.agreement is 1 for 10m`,
       `${link}.continuity is 1`,
     );
+    if (via === 'mysql') return this.ask(`${link}.errors is 0 for 10m`);
     return this.leaveOut(
       `${link}.errors is 0 for 10m`,
       via === 'postgres-physical'
@@ -64,17 +65,27 @@ export class Recipe {
   }
 
   /** Every table that ought to be carried is, and its first copy is finished. */
-  carried(link: LinkName): this {
-    return this.ask(`${link}.tables_uncovered is 0`, `${link}.tables_syncing is 0`);
+  carried(link: LinkName, { via }: PresetLink): this {
+    this.ask(`${link}.tables_uncovered is 0`);
+    const condition = `${link}.tables_syncing is 0`;
+    if (via !== 'mysql') return this.ask(condition);
+    // The way back begins at the side that has had its rows all along.
+    if (link === 'reverse') return this.leaveOut(condition, 'MySQL replication copies no table, and the way back needs no copy'); // prettier-ignore
+    return this.ask('attest.initial-copy-complete.age < 30d').leaveOut(
+      condition,
+      'MySQL replication copies no table: whoever made the target from a dump or a clone attests initial-copy-complete',
+    );
   }
 
   /** The log that is kept back for the link does not run out of room; without a limit nobody knows how much there is. */
-  roomFor(link: LinkName, { limited }: PresetLink): this {
+  roomFor(link: LinkName, { limited, via }: PresetLink): this {
     const condition = `${link}.runway > 1d`;
     if (limited) return this.ask(condition);
     return this.leaveOut(
       condition,
-      'the link has no `retention_limit`: set it, or watch the space that the slot keeps back',
+      via === 'mysql'
+        ? 'the link has no `retention_limit`: set it, or add this condition where the source lets its binlogs expire'
+        : 'the link has no `retention_limit`: set it, or watch the space that the slot keeps back',
     );
   }
 

@@ -49,7 +49,9 @@ function targetReady({ forward, read }: PresetContext): Recipe {
   gate.ask('source.reachable is 1 for 1m', 'target.reachable is 1 for 1m', 'source.writable is 1 for 1m');
   // A standby refuses writes until it is promoted, and ought to.
   if (forward.via === 'postgres-physical') gate.ask('target.writable is 0 for 1m');
-  else gate.ask('target.writable is 1 for 1m');
+  else if (forward.via === 'mysql') {
+    gate.leaveOut('target.writable is 1 for 1m', 'a replica may be kept read_only until the flip, and does well to be');
+  } else gate.ask('target.writable is 1 for 1m');
   if (read.target !== 'off') return gate.ask('target.local_writes is 0 for 10m');
   return gate
     .ask('attest.target-prepared.age < 7d')
@@ -57,7 +59,10 @@ function targetReady({ forward, read }: PresetContext): Recipe {
 }
 
 function replicated({ forward }: PresetContext): Recipe {
-  return new Recipe('replicated').level('forward', forward, '10s').carried('forward').roomFor('forward', forward);
+  return new Recipe('replicated')
+    .level('forward', forward, '10s')
+    .carried('forward', forward)
+    .roomFor('forward', forward);
 }
 
 function verified(): Recipe {
@@ -116,7 +121,7 @@ function drained({ read }: PresetContext): Recipe {
 
 function ramp({ reverse, read }: PresetContext): Recipe {
   const gate = new Recipe('ramp').ask('target.reachable is 1 for 10m', 'target.writable is 1 for 10m');
-  if (reverse !== null) gate.level('reverse', reverse, '5s').carried('reverse');
+  if (reverse !== null) gate.level('reverse', reverse, '5s').carried('reverse', reverse);
   return gate
     .noStrays(read.source, 'source')
     .trafficChecked()
@@ -127,7 +132,7 @@ function rollbackReady({ read }: PresetContext, reverse: PresetLink): Recipe {
   const gate = new Recipe('rollback-ready')
     .ask('source.reachable is 1 for 1m')
     .level('reverse', reverse, '2s')
-    .carried('reverse')
+    .carried('reverse', reverse)
     .roomFor('reverse', reverse)
     // Of the five minutes that a rollback may take, one is for the drain.
     .ask('reverse.drain_eta_high < 1m')
@@ -135,7 +140,7 @@ function rollbackReady({ read }: PresetContext, reverse: PresetLink): Recipe {
     .ask('attest.rollback-verified.age < 1h', 'attest.rollback-rehearsed.age < 30d')
     .leaveOut('verify.mismatched_rows is 0', `${NO_VERIFICATION}: attest rollback-verified`);
   // Nothing sets the sequences of the side that a rollback would write to again.
-  return reverse.via === 'postgres-logical' ? gate.ask('sequences.behind is 0') : gate;
+  return reverse.via === 'postgres-physical' ? gate : gate.ask('sequences.behind is 0');
 }
 
 function decommission({ read }: PresetContext): Recipe {

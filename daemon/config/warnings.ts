@@ -1,10 +1,25 @@
 import type { SignalCondition } from '../core/condition.js';
+import type { LinkConfig } from '../core/config.js';
+import type { LinkName } from '../core/signal.js';
 import { isMeasured } from './available.js';
 import type { PlacedGate } from './gates.js';
 import type { Scope } from './scope.js';
 
+/** Signals that a kind of link never has a value of. */
+const NEVER: Readonly<Partial<Record<LinkConfig['via'], readonly string[]>>> = { mysql: ['tables_syncing'] };
+
 /** Warns of gates that are allowed but prove less than they seem to, or can never open. */
-export function warnOfGates(gates: ReadonlyMap<string, PlacedGate>, scope: Scope): void {
+export function warnOfGates(
+  gates: ReadonlyMap<string, PlacedGate>,
+  links: readonly { readonly migration: string; readonly links: ReadonlyMap<LinkName, LinkConfig> }[],
+  scope: Scope,
+): void {
+  const viaOf = ({ migration, signal }: SignalCondition): LinkConfig['via'] | undefined => {
+    const [head = ''] = signal.split('.');
+    // The two that follow the direction may stand for either link.
+    const name = head === 'active' ? 'forward' : head === 'standby' ? 'reverse' : head;
+    return links.find((l) => l.migration === migration)?.links.get(name as LinkName)?.via;
+  };
   for (const [id, { gate, origin }] of gates) {
     // Nobody wrote a preset's conditions, so nobody needs to be told of them.
     if (origin.preset) continue;
@@ -32,6 +47,14 @@ export function warnOfGates(gates: ReadonlyMap<string, PlacedGate>, scope: Scope
       }
       if (condition.threshold === 0 && condition.op === '>=' && condition.signal.split('.')[1] !== 'clock_skew') {
         scope.warn(`gate ${id}: \`${condition.text}\` is true of every value, so it asks nothing`);
+      }
+      const via = viaOf(condition);
+      const [, signal = ''] = condition.signal.split('.');
+      if (via !== undefined && NEVER[via]?.includes(signal) === true) {
+        scope.warn(
+          `gate ${id}: \`${condition.signal}\` is never known over \`via: ${via}\`, so \`${condition.text}\` stays unknown ` +
+            'and the gate cannot open (compare the data, and ask for an attestation of it)',
+        );
       }
       if (!isMeasured(condition.signal)) {
         scope.warn(
