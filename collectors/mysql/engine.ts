@@ -4,6 +4,8 @@ import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
+import { IdentityWatch } from '../session/identity-watch.js';
+import { SideIdentity, identified } from '../session/side-identity.js';
 import { catalogWatch } from './catalog.js';
 import { MysqlChainCollector } from './chain.js';
 import { isFrom } from './channel-state.js';
@@ -31,10 +33,20 @@ export const mysqlEngine: EnginePort = {
 };
 
 function collectors(
-  databases: readonly DatabaseConfig[],
-  links: readonly LinkPlan[],
+  configured: readonly DatabaseConfig[],
+  plans: readonly LinkPlan[],
   context: CollectorContext,
 ): Collector[] {
+  // Whoever opens a session to a side: all of them are compared with each other.
+  const sides = new Map(
+    configured.map((db) => [db.name, new SideIdentity(db, context.clock, context.homes ?? null)] as const),
+  );
+  const known = (db: DatabaseConfig): DatabaseConfig => {
+    const side = sides.get(db.name);
+    return side === undefined ? db : identified(db, side);
+  };
+  const databases = configured.map(known);
+  const links = plans.map((l) => ({ ...l, from: known(l.from), to: known(l.to) }));
   const native = links.filter((l) => l.config.via === 'mysql');
   const needs = new SampledPositions(native.map((l) => ({ id: l.id, flows: l.config.flows })));
   const running = new Set<LinkId>();
@@ -68,6 +80,10 @@ function collectors(
       return catalogWatch(countersBehind(from, to, migrations, context.isPassive), context);
     }),
   ];
+  for (const [name, side] of sides) {
+    const chained = native.filter((l) => l.from.name === name || l.to.name === name).map((l) => l.id);
+    made.push(new IdentityWatch(name, chained, side, context.clock));
+  }
   return made.map((c) =>
     tapped(c, (o) => {
       needs.observe(o);

@@ -104,7 +104,7 @@ export function gateNames(name: string, raw: RawMigration | undefined, scope: Sc
 function presetOf(raw: RawMigration | undefined, databases: NonNullable<RawConfig['databases']>): Preset {
   if (raw?.gates?.preset !== 'runbook') return { gates: [], missing: [] };
   const link = (written: RawLink | undefined): PresetLink => ({
-    via: written?.via === 'postgres-physical' || written?.via === 'dms' ? written.via : 'postgres-logical',
+    via: written?.via === undefined || written.via === 'none' ? 'postgres-logical' : written.via,
     limited: written?.retention_limit !== undefined,
   });
   const read = (name: string | undefined) => (name === undefined ? undefined : databases[name]?.read) ?? 'auto';

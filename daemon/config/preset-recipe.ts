@@ -59,6 +59,7 @@ export class Recipe {
       `${link}.agreement is 1 for 10m`,
       `${link}.continuity is 1`,
     );
+    if (via === 'mysql') return this.ask(`${link}.errors is 0 for 10m`);
     return this.leaveOut(
       `${link}.errors is 0 for 10m`,
       via === 'postgres-physical'
@@ -93,17 +94,27 @@ export class Recipe {
 
   /** Every table that ought to be carried is, and its first copy is finished. */
   carried(link: LinkName, by: PresetLink): this {
-    return this.unlessDms(by, `${link}.tables_uncovered is 0`, `${link}.tables_syncing is 0`);
+    const [uncovered, condition] = [`${link}.tables_uncovered is 0`, `${link}.tables_syncing is 0`];
+    if (by.via !== 'mysql') return this.unlessDms(by, uncovered, condition);
+    this.ask(uncovered);
+    // The way back begins at the side that has had its rows all along.
+    if (link === 'reverse') return this.leaveOut(condition, 'MySQL replication copies no table, and the way back needs no copy'); // prettier-ignore
+    return this.ask('attest.initial-copy-complete.age < 30d').leaveOut(
+      condition,
+      'MySQL replication copies no table: whoever made the target from a dump or a clone attests initial-copy-complete',
+    );
   }
 
   /** The log that is kept back for the link does not run out of room; without a limit nobody knows how much there is. */
-  roomFor(link: LinkName, { via, limited }: PresetLink): this {
+  roomFor(link: LinkName, { limited, via }: PresetLink): this {
     const condition = `${link}.runway > 1d`;
     if (via === 'dms') return this.leaveOut(condition, BY_HAND);
     if (limited) return this.ask(condition);
     return this.leaveOut(
       condition,
-      'the link has no `retention_limit`: set it, or watch the space that the slot keeps back',
+      via === 'mysql'
+        ? 'the link has no `retention_limit`: set it, or add this condition where the source lets its binlogs expire'
+        : 'the link has no `retention_limit`: set it, or watch the space that the slot keeps back',
     );
   }
 

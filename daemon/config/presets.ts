@@ -49,7 +49,9 @@ function targetReady({ forward, read }: PresetContext): Recipe {
   gate.ask('source.reachable is 1 for 1m', 'target.reachable is 1 for 1m', 'source.writable is 1 for 1m');
   // A standby refuses writes until it is promoted, and ought to.
   if (forward.via === 'postgres-physical') gate.ask('target.writable is 0 for 1m');
-  else gate.ask('target.writable is 1 for 1m');
+  else if (forward.via === 'mysql') {
+    gate.leaveOut('target.writable is 1 for 1m', 'a replica may be kept read_only until the flip, and does well to be');
+  } else gate.ask('target.writable is 1 for 1m');
   if (forward.via === 'dms') {
     return gate.ask('attest.target-prepared.age < 7d').leaveOut('target.local_writes is 0 for 10m', BY_SESSIONS);
   }
@@ -145,7 +147,7 @@ function rollbackReady({ read }: PresetContext, reverse: PresetLink): Recipe {
     .ask('attest.rollback-verified.age < 1h', 'attest.rollback-rehearsed.age < 30d')
     .leaveOut('verify.mismatched_rows is 0', `${NO_VERIFICATION}: attest rollback-verified`);
   // Nothing sets the sequences of the side that a rollback would write to again.
-  return reverse.via === 'postgres-logical' ? gate.ask('sequences.behind is 0') : gate;
+  return reverse.via === 'postgres-physical' || reverse.via === 'dms' ? gate : gate.ask('sequences.behind is 0');
 }
 
 function decommission({ reverse, read }: PresetContext): Recipe {

@@ -1,7 +1,12 @@
 import type { SignalCondition } from '../core/condition.js';
+import type { LinkConfig } from '../core/config.js';
+import type { LinkName } from '../core/signal.js';
 import { whyNotMeasured, type Vias } from './available.js';
 import type { PlacedGate } from './gates.js';
 import type { Scope } from './scope.js';
+
+/** Signals that a kind of link never has a value of. */
+const NEVER: Readonly<Partial<Record<LinkConfig['via'], readonly string[]>>> = { mysql: ['tables_syncing'] };
 
 /** Warns of gates that are allowed but prove less than they seem to, or can never open. */
 export function warnOfGates(
@@ -38,6 +43,15 @@ export function warnOfGates(
       }
       if (condition.threshold === 0 && condition.op === '>=' && condition.signal.split('.')[1] !== 'clock_skew') {
         scope.warn(`gate ${id}: \`${condition.text}\` is true of every value, so it asks nothing`);
+      }
+      const [head = '', signal = ''] = condition.signal.split('.');
+      // The two that follow the direction may stand for either link.
+      const via = vias[(head === 'active' ? 'forward' : head === 'standby' ? 'reverse' : head) as LinkName];
+      if (via !== undefined && NEVER[via]?.includes(signal) === true) {
+        scope.warn(
+          `gate ${id}: \`${condition.signal}\` is never known over \`via: ${via}\`, so \`${condition.text}\` stays unknown ` +
+            'and the gate cannot open (compare the data, and ask for an attestation of it)',
+        );
       }
       const why = whyNotMeasured(condition.signal, vias);
       if (why !== null) {

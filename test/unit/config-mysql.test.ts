@@ -68,4 +68,31 @@ describe('a configuration for MySQL', () => {
       expect(whyNotMeasured(`forward.${signal}`, { forward: 'mysql' }), signal).toBeNull();
     }
   });
+
+  it('warns of a gate on what replication does not tell', () => {
+    const asked = text().replace('forward.lag < 1s for 5s', 'forward.tables_syncing is 0');
+    expect(load(asked).warnings.join('\n')).toMatch(/`forward.tables_syncing` is never known over `via: mysql`/);
+    expect(load(text()).warnings.join('\n')).not.toMatch(/never known/);
+  });
+
+  it('has gates of the runbook that ask what it can tell, and an attestation for the copy', () => {
+    const preset = text({ forward: '{ via: mysql, retention_limit: 50GiB }' }).replace(/gates: .*/, 'gates: { preset: runbook }'); // prettier-ignore
+    const gates = load(preset.replace('    gates:', '    reverse: { via: mysql }\n    gates:')).migrations.get(
+      'shop',
+    )?.gates;
+    const asked = (gate: string): string[] => (gates?.get(gate)?.require ?? []).map((c) => c.text);
+    expect(asked('replicated')).toEqual(
+      expect.arrayContaining([
+        'forward.errors is 0 for 10m',
+        'forward.continuity is 1',
+        'forward.tables_uncovered is 0',
+        'attest.initial-copy-complete.age < 30d',
+        'forward.runway > 1d',
+      ]),
+    );
+    for (const gate of gates?.keys() ?? []) expect(asked(gate).join()).not.toContain('tables_syncing');
+    expect(asked('target-ready').join()).not.toContain('target.writable');
+    expect(asked('flip-writes')).toContain('sequences.behind is 0');
+    expect(asked('rollback-ready')).toEqual(expect.arrayContaining(['reverse.tables_uncovered is 0', 'sequences.behind is 0'])); // prettier-ignore
+  });
 });

@@ -137,6 +137,8 @@ describe('by GTIDs of MySQL', () => {
       target({ ...executed(text), server: server({ home: 'there', durable: false, startedAt }) });
     expect(looks({ t: loose('1', `${uuid}:1-9`) }, { t: loose('2', `${uuid}:1-8`) })).toEqual([]);
     expect(looks({ t: loose('1', `${uuid}:1-9`) }, { t: loose('1', `${uuid}:1-8`) }).join()).toMatch(/went back/);
+    const flushed = { server: server({ home: 'there', identity: { uuid: own, serverId: 2 }, startedAt: '2' }) };
+    expect(looks({}, { t: target({ ...executed(`${uuid}:1-8`), ...flushed }) }).join()).toMatch(/went back/);
   });
 
   it('names what was injected, once', () => {
