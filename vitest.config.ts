@@ -23,8 +23,8 @@ const BY_MAJOR = [
   'test/scenario/stray-writes.test.ts',
 ];
 
-/** Of MySQL and MariaDB, whose servers are fetched at first use: `npm run test:mysql`. */
-const MYSQL = ['test/integration/mysql-*.test.ts', 'test/scenario/mysql-*.test.ts'];
+/** Of MySQL and MariaDB, whose servers are fetched at first use; also in the runs above, and by themselves with `npm run test:mysql`. */
+const MYSQL = ['test/integration/mysql-*.test.ts', 'test/scenario/mysql-*.test.ts', 'test/faults/mysql-*.test.ts'];
 
 // Unit tests touch nothing outside the process but loopback sockets and temporary files. Integration, scenario and
 // fault tests start real database servers: few workers, long limits, and never at the same time as the unit tests,
@@ -47,7 +47,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts', 'test/scenario/**/*.test.ts'],
-          exclude: [...LONG, ...MYSQL],
+          exclude: LONG,
           env: { LOCKGATE_TEST_MAJORS: '18' },
           testTimeout: 60_000,
           hookTimeout: 120_000,

@@ -58,7 +58,7 @@ export class Strays {
   observe(migration: string, side: SideName, o: LocalWatch | LocalWrites, wall: number): FirstStray[] {
     return this.change(migration, side, (t) => {
       if (o.kind === 'local-writes') t.wrote(o.at, wall, o.writes);
-      else if (o.watching) t.watching(o.at, wall, o.emptyGap, o.mark);
+      else if (o.watching) t.watching(o.at, wall, o.emptyGap, o.mark, o.reason);
       else t.unwatched(o.reason ?? 'its local writes are not watched');
     });
   }

@@ -149,6 +149,14 @@ function afterSockets(then: () => void): NodeJS.Timeout {
   return setTimeout(() => setImmediate(then), graceMs);
 }
 
+/**
+ * The expression that tells a server apart from every other one. A MariaDB server has no id of its own that a copy of it
+ * lacks, so what it is started with stands for one.
+ */
+export function homeSql(mariadb: boolean): string {
+  return mariadb ? "CONCAT_WS('|', @@server_id, @@hostname, @@port, @@datadir, @@pid_file)" : '@@server_uuid';
+}
+
 /** Parses what `version()` says; MariaDB names itself in it. */
 export function parseVersion(text: string): ServerVersion {
   const found = /(\d+)\.(\d+)\.(\d+)/.exec(text.replace(/^5\.5\.5-/, ''));
@@ -250,9 +258,7 @@ class Session implements MysqlConnection {
         lock_wait_timeout = 2, innodb_lock_wait_timeout = 2, wait_timeout = 60, net_write_timeout = 10,
         ${mariadb ? `max_statement_time = ${seconds}` : `max_execution_time = ${String(this.#statementTimeoutMs)}`}`,
     );
-    // A MariaDB server has no id of its own that a copy of it lacks, so what it is started with stands for one.
-    const home = mariadb ? "CONCAT_WS('|', @@server_id, @@hostname, @@port, @@datadir, @@pid_file)" : '@@server_uuid';
-    const [row] = await this.query<Greeting>(`SELECT ${home} AS home, CONNECTION_ID() AS id`);
+    const [row] = await this.query<Greeting>(`SELECT ${homeSql(mariadb)} AS home, CONNECTION_ID() AS id`);
     this.#home = row?.home ?? '';
     this.#threadId = Number(row?.id);
     if (this.#home === '')

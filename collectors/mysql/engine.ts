@@ -4,7 +4,11 @@ import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
+import { catalogWatch } from './catalog.js';
+import { MysqlChainCollector } from './chain.js';
 import { isFrom } from './channel-state.js';
+import { countersBehind } from './counters-question.js';
+import { mysqlCoverage } from './coverage-question.js';
 import { ExternalHeartbeatCollector } from './external-heartbeat.js';
 import type { CarriesBack } from './heartbeat-writer.js';
 import { mysqlHeartbeats } from './heartbeats.js';
@@ -54,6 +58,15 @@ function collectors(
           onTarget: (identity) => void identities.set(to.name, identity),
         }),
     ),
+    ...pairsOf(native).flatMap(({ from, to, links: pair }) => [
+      new MysqlChainCollector(from, to, pair, context),
+      catalogWatch(mysqlCoverage(from, to, pair), context),
+    ]),
+    // A migration's counters are compared by its forward link, whichever way it runs at present.
+    ...pairsOf(native.filter((l) => l.config.name === 'forward')).map(({ from, to, links: pair }) => {
+      const migrations = pair.map(({ migration, config }) => ({ migration, tables: config.tables }));
+      return catalogWatch(countersBehind(from, to, migrations, context.isPassive), context);
+    }),
   ];
   return made.map((c) =>
     tapped(c, (o) => {

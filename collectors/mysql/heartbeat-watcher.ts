@@ -81,7 +81,7 @@ class Session implements WatcherSession {
 
   choose(links: readonly LinkPlan[]): Promise<ReadonlyMap<LinkId, WatchChoice>> {
     const { reader } = this.options;
-    const why = reader === null ? 'no binlog reader runs for it' : reader.silentBecause;
+    const why = reader === null ? 'the binlog reader is off (read: off)' : reader.silentBecause;
     return Promise.resolve(new Map(links.map((link) => [link.id, choose(link.config.heartbeat.watch, why)])));
   }
 

@@ -48,6 +48,7 @@ const byNumber: Readonly<Record<number, Rule>> = {
   3118: source('mysql_account_locked', 'the account is locked: ALTER USER … ACCOUNT UNLOCK'),
   3159: source('tls_required', 'the server takes only encrypted connections: set `tls.mode`'),
   1820: source('mysql_password_expired', 'the password has expired: set a new one'),
+  4031: connectionLost, // also said to a session that was ended by KILL
   4151: source('mysql_account_locked', 'the account is locked: ALTER USER … ACCOUNT UNLOCK'),
 };
 

@@ -188,10 +188,15 @@ export class LagTracker {
 
   private lag(now: Us): { high: Reading; low: Reading } {
     const both = (r: Reading): { high: Reading; low: Reading } => ({ high: r, low: r });
-    if (this.watchFault !== null) return both(unknown(this.watchFault.reason, this.watchFault.at));
     const newest = this.rows.newest();
     const oldest = this.rows.oldestOutstanding();
     const committed = this.rows.oldestCommitted();
+    if (this.watchFault !== null) {
+      // Where nothing has been committed since, the target is not even asked again: then the writer's fault is the cause.
+      const { watchFault: watch, writerFault: writer } = this;
+      const cause = committed === null && writer !== null && writer.at > watch.at ? writer : watch;
+      return both(unknown(cause.reason, cause.at));
+    }
     if (committed === null && this.writerFault !== null) {
       return both(unknown(this.writerFault.reason, this.writerFault.at));
     }

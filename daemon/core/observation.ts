@@ -237,7 +237,7 @@ export interface LocalWatch {
   upTo: Position | null;
   /** Where the server's evidence about a later gap can begin; kept across restarts and handed back to the collector. */
   mark: string | null;
-  /** Why it is not watched; null while it is. */
+  /** Why it is not watched; while it is, why the server cannot show what was written in the gap before, or null. */
   reason: string | null;
   at: Us;
 }

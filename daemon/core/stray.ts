@@ -126,15 +126,16 @@ export class StrayTracker {
 
   /**
    * The server has confirmed that everything up to `at` was seen. The first confirmation begins a watch; `emptyGap` then
-   * says that the server's evidence shows nothing was written since it was last watched.
+   * says that the server's evidence shows nothing was written since it was last watched, and `whyGap` why it does not.
    */
-  watching(at: Us, wall: number, emptyGap: boolean, mark: string | null = null): void {
+  watching(at: Us, wall: number, emptyGap: boolean, mark: string | null = null, whyGap: string | null = null): void {
     if (this.watch === null) {
       this.watch = { since: at, confirmed: at };
       this.recent = [];
       const from = this.memory.accountedUntil;
       if (from !== null && !emptyGap && wall > from) {
-        this.missed({ from, to: wall, reason: this.gapBecause });
+        const reason = whyGap === null ? this.gapBecause : `${this.gapBecause}; ${whyGap}`;
+        this.missed({ from, to: wall, reason });
       }
     }
     this.watch.confirmed = Math.max(this.watch.confirmed, at);

@@ -1,56 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { waitFor } from '../../deploy/demo/run-folder.js';
+/** Every fault on MySQL, the newer of the two; one of each class on MariaDB. The rest is in test/faults. */
 import { testedFlavours } from '../support/flavours.js';
-import { resetBinlogs } from '../support/mysql-dialect.js';
-import { mysqlFaults } from '../support/mysql-faults.js';
-import { startMysqlScenario, type MysqlScenario } from '../support/mysql-scenario.js';
-import { opened, runFault } from '../support/scenario.js';
-import { boundMs, timing } from '../support/scenario-setup.js';
+import { mysqlFaultSuite, mysqlResetSuite } from '../support/mysql-fault-suite.js';
 
-const limit = 120_000;
-/** The first start of all fetches the programs. */
-const fetchLimit = 300_000;
-
-describe.each(testedFlavours)('every fault on $flavour', ({ flavour, left }) => {
-  describe.skipIf(left).each([{ gtid: true }, { gtid: false }])('with GTIDs: $gtid', ({ gtid }) => {
-    let scenario: MysqlScenario;
-    beforeAll(async () => {
-      scenario = await startMysqlScenario({ flavour, gtid });
-    }, fetchLimit);
-    afterAll(() => scenario.destroy(), limit);
-
-    const faults = mysqlFaults.filter(
-      (f) => (f.gtid === undefined || f.gtid === gtid) && (f.flavour === undefined || f.flavour === flavour),
-    );
-    it.each(faults)('$name', { timeout: limit }, async (fault) => {
-      await runFault(scenario, fault);
-    });
-
-    it('deletes old heartbeats on both sides', { timeout: limit }, async () => {
-      const old = async (): Promise<number> => {
-        const [row] = await scenario.pair.onTarget<{ n: string | number }>(
-          'select count(*) as n from lockgate.heartbeat where sent_at < utc_timestamp() - interval 130 second',
-        );
-        return Number(row?.n);
-      };
-      await waitFor('old heartbeats to go', 70_000, async () => (await old()) === 0);
-      await opened(scenario);
-    });
-
-    // The last one, because nothing heals it: the replica would have to be made anew.
-    it('is not open once the binlog of the source was reset', { timeout: limit }, async () => {
-      await opened(scenario);
-      await scenario.pair.onSource(resetBinlogs(flavour));
-      const reset = performance.now();
-      await sleep(timing.thresholdMs + 4_000);
-      for (const gate of [scenario.lagGate, scenario.wholeGate]) {
-        const late = gate.between(reset + timing.thresholdMs + boundMs, Infinity);
-        expect(late.length).toBeGreaterThan(10);
-        const open = late.find((sample) => sample.state === 'open');
-        expect(open, JSON.stringify(open?.verdict, null, 1)).toBeUndefined();
-      }
-      expect(JSON.stringify(scenario.wholeGate.samples.at(-1)?.verdict)).toContain('that onprem does not have');
-    });
-  });
-});
+for (const { flavour, left } of testedFlavours) {
+  mysqlFaultSuite({ flavour, left, gtid: true, faults: flavour === 'mysql' ? 'all' : 'first of each class' });
+  mysqlResetSuite({ flavour, left, gtid: true });
+}

@@ -48,6 +48,8 @@ export async function signalOf(
  * so that it shows at the end whether anything has broken it since.
  */
 export async function acceptObserver(s: Scenario): Promise<void> {
+  // What is seen only afterwards has not been accepted.
+  await signalOf(s.daemon, 'forward.continuity', (x) => x.value === 0);
   const args = [
     'attest',
     'shop',

@@ -1,7 +1,17 @@
 /** A server's clock, set by libfaketime: ahead or behind from the start, or stepped while the server runs. */
-import { chmodSync, copyFileSync, existsSync, mkdtempSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { runFolder } from '../../deploy/demo/run-folder.js';
+import type { PostgresServer } from '../../deploy/demo/postgres-server.js';
+import { childrenOf, runFolder, waitFor } from '../../deploy/demo/run-folder.js';
 import { debianPackages } from './debian.js';
 
 /** The clock of the servers that are started with its environment. */
@@ -46,4 +56,28 @@ export async function fakeTime(seconds: number): Promise<FakeTime> {
       NO_FAKE_STAT: '1',
     },
   };
+}
+
+/**
+ * Puts the collector of statistics of a server of version 14 or older under the same clock as the others. The postmaster
+ * starts it in a signal handler, where libfaketime leaves the time alone, and a session whose clock is ahead of the
+ * collector's waits 10 s for newer statistics; once killed, it is started again from the postmaster's own loop.
+ */
+export async function statisticsByFakeTime(server: PostgresServer): Promise<void> {
+  if (server.major >= 15) return; // there is no such process any more
+  const collectors = (): number[] =>
+    childrenOf(server.postmasterPid()).filter((pid) => titleOf(pid).includes('stats collector'));
+  await waitFor('a collector of statistics', 10_000, () => collectors().length > 0);
+  const old = collectors();
+  for (const pid of old) server.signal(pid, 'SIGKILL');
+  // Its postmaster looks once a minute, unless something else wakes it.
+  await waitFor('a new collector of statistics', 70_000, () => collectors().some((pid) => !old.includes(pid)));
+}
+
+function titleOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return ''; // it has ended meanwhile
+  }
 }

@@ -1,4 +1,9 @@
-/** Runs the collector of local writes against a real server, and counts what it sees as the daemon does. */
+/** Runs the collectors of local writes against a real server, and counts what they see as the daemon does. */
+import { randomBytes } from 'node:crypto';
+import type { Collector, CollectorContext } from '../../collectors/collector.js';
+import { HeartbeatHub } from '../../collectors/heartbeat/hub.js';
+import { BinlogReader } from '../../collectors/mysql/binlog-reader.js';
+import { MysqlLocalWrites } from '../../collectors/mysql/local-writes.js';
 import { LocalWritesCollector } from '../../collectors/postgres/local-writes.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import type { Direction } from '../../daemon/core/direction.js';
@@ -20,7 +25,9 @@ export class LocalBench {
   touched = 0;
   direction: Direction = forward;
   private strays = new Strays({});
-  private listening: Listening | null = null;
+  private listening: Listening[] = [];
+  /** What the collectors have logged, with its fields. */
+  readonly logged: string[] = [];
 
   constructor(
     private readonly db: DatabaseConfig,
@@ -32,20 +39,33 @@ export class LocalBench {
   start(): void {
     this.strays = new Strays(JSON.parse(JSON.stringify(this.strays.kept)) as StrayMemories);
     this.turn(this.direction);
+    const say = (fields: object, message: string): void =>
+      void this.logged.push(`${message} ${JSON.stringify(fields)}`);
     const context = {
       ...contextOf(),
+      log: { debug: say, info: say, warn: say, error: say },
       daemonId: this.daemonId,
       isPassive: () => (this.direction.direction === 'unknown' ? null : this.direction.direction === 'forward'),
       localMark: () => this.memory.mark,
     };
-    const collector = new LocalWritesCollector(this.db, context, this.mayStandBy);
-    this.listening = listenTo(collector, (o) => this.take(o));
+    this.listening = this.collectors(context).map((collector) => listenTo(collector, (o) => this.take(o)));
   }
 
   async stop(): Promise<void> {
     const listening = this.listening;
-    this.listening = null;
-    await listening?.stop();
+    this.listening = [];
+    await Promise.all(listening.map((each) => each.stop()));
+  }
+
+  private collectors(context: CollectorContext): Collector[] {
+    const { db } = this;
+    if (db.engine === 'postgres') return [new LocalWritesCollector(db, context, this.mayStandBy)];
+    const local = new MysqlLocalWrites(db, context);
+    if (db.read === 'off') return [local];
+    const { ledger } = new HeartbeatHub(clock, randomBytes(6).toString('hex'));
+    const reader = new BinlogReader({ db, links: [], context, ledger });
+    reader.tellLocal(local);
+    return [local, reader];
   }
 
   turn(direction: Direction): void {

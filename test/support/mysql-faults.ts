@@ -1,4 +1,5 @@
 /** The faults of MySQL's own replication, as a table: how each is made and healed, and what the gates must do meanwhile. */
+import { expect } from 'vitest';
 import type { Fault } from './scenario.js';
 import { timing } from './scenario-setup.js';
 import type { MysqlPair } from './mysql-pair.js';
@@ -125,6 +126,19 @@ export const mysqlFaults: readonly MysqlFault[] = [
     },
   },
   {
+    name: "every reader's session on the source ended",
+    class: 'network',
+    expect: 'truth',
+    async make({ pair }) {
+      const readers = await pair.onSource<{ id: string | number }>(
+        "select id from information_schema.processlist where command in ('Binlog Dump', 'Binlog Dump GTID')",
+      );
+      expect(readers.length, 'the replica reads').toBeGreaterThan(0);
+      for (const { id } of readers) await pair.onSource(`kill ${id}`);
+      return undefined;
+    },
+  },
+  {
     name: "the daemon's connections to the target frozen",
     class: 'blind',
     expect: 'breaks',
@@ -198,6 +212,18 @@ export const mysqlFaults: readonly MysqlFault[] = [
     async make({ pair }) {
       await pair.target.kill();
       return () => pair.target.start();
+    },
+  },
+  {
+    name: 'both restarted',
+    class: 'server',
+    expect: 'breaks',
+    withinMs: blindWithinMs,
+    async make({ pair }) {
+      await Promise.all([pair.source.kill(), pair.target.kill()]);
+      return async () => {
+        await Promise.all([pair.source.start(), pair.target.start()]);
+      };
     },
   },
   ...(['source', 'target'] as const).map((side): MysqlFault => ({
