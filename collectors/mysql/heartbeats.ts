@@ -27,8 +27,13 @@ export function mysqlHeartbeats(
     const local = new MysqlLocalWrites(db, context);
     const both = [...from, ...to];
     const reader = db.read === 'off' ? null : new BinlogReader({ db, links: both, context, ledger });
-    reader?.tellLocal(local);
-    made.push(local, ...(reader === null ? [] : [reader]));
+    // Where DMS applies, through ordinary sessions, nothing tells what is local.
+    const bySessions = links.some((link) => link.config.via === 'dms' && link.to.name === db.name);
+    if (!bySessions) {
+      reader?.tellLocal(local);
+      made.push(local);
+    }
+    if (reader !== null) made.push(reader);
     if (to.length > 0) {
       const watcher = mysqlHeartbeatWatcher({ db, links: to, context, ledger, reader });
       reader?.tell(watcher);

@@ -189,6 +189,14 @@ describe.each(ways)('heartbeats from $from to $to by whatever copies the rows', 
       await opened(s);
     });
 
+    it('has a doctor that looks at both sides, and says what is not asked', { timeout: limit }, async () => {
+      const { code, stdout, stderr } = await s.lockgate.run(['doctor', '--config', s.lockgate.configFile], {}, 60_000);
+      expect(code, stdout + stderr).toBe(0);
+      expect(stdout).toMatch(/PostgreSQL 18 answers/);
+      expect(stdout).toMatch(/(MySQL|MariaDB) \d+.* answers/);
+      expect(stdout.match(/this link comes by DMS, whose tasks are not asked/g)).toHaveLength(1);
+    });
+
     it('is set up without what only logical replication needs, and torn down', { timeout: limit }, async () => {
       const admins = [s.pair.source, s.pair.target].flatMap((side) => ['--admin', `${side.name}=${side.adminUrl()}`]);
       const run = (what: string) => s.lockgate.run([what, '--config', s.lockgate.configFile, ...admins], {}, 60_000);

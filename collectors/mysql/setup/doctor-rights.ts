@@ -105,12 +105,19 @@ function probes(plan: DoctorPlan, connection: MysqlConnection): Probe[] {
 /** Without PROCESS other sessions are hidden, not refused. */
 async function processes(plan: DoctorPlan, connection: MysqlConnection, remedy: string, say: Say): Promise<void> {
   const rows = await connection.query<{ privilege: string }>(
-    "SELECT PRIVILEGE_TYPE AS privilege FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE IN ('PROCESS', 'REPLICATION SLAVE')",
+    "SELECT PRIVILEGE_TYPE AS privilege FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE IN ('PROCESS', 'REPLICATION SLAVE', 'REFERENCES')",
   );
   const has = new Set(rows.map((row) => row.privilege));
   if (!has.has('PROCESS')) {
     const signals = sideSignals(plan, 'connections', 'longest_transaction');
     say('fault', 'it cannot see other sessions (PROCESS is missing)', remedy, signals);
+  }
+  if (!has.has('REFERENCES')) {
+    const signals = plan.links.flatMap((l) => [
+      ...linkSignals(l, 'tables_uncovered'),
+      `${l.migration}.sequences.behind`,
+    ]);
+    say('fault', 'it cannot see which tables there are (REFERENCES is missing)', remedy, [...new Set(signals)]);
   }
   if (plan.database.read !== 'off' && !has.has('REPLICATION SLAVE')) {
     const signals = sideSignals(plan, 'local_writes', 'last_local_write_age');
