@@ -16,6 +16,8 @@ interface Trouble {
   inARow: number;
   origin: bigint | null;
   stuckUntil: Us;
+  /** It counted as stuck at the last look, whatever time has passed since: nobody has looked in between. */
+  stuck: boolean;
 }
 
 /** Follows the apply errors of flows, from version 15 on. */
@@ -39,20 +41,24 @@ export class FlowTroubles {
         inARow: 0,
         origin: remote,
         stuckUntil: -Infinity,
+        stuck: false,
       };
       const rose = Math.max(0, errors - before.errors);
-      // Of errors on both sides of a move, only the last is known to have come after it.
-      const inARow = before.origin === remote ? before.inARow + rose : Math.min(rose, 1);
+      // All of them may have come before a move, which then ended the trouble; for what follows only the last counts.
+      const most = before.inARow + rose;
+      const inARow = before.origin === remote ? most : Math.min(rose, 1);
+      const stuckUntil = most >= stuckErrors && (rose > 0 || inARow === most) ? now + looseUs : before.stuckUntil;
       const trouble: Trouble = {
         errors,
         at: rose > 0 ? now : before.at,
         inARow,
         origin: remote,
-        stuckUntil: inARow >= stuckErrors ? now + looseUs : before.stuckUntil,
+        stuckUntil,
+        stuck: now < stuckUntil,
       };
       this.#flows.set(flow, trouble);
       if (now - trouble.at < troubledUs) eager = true;
-      if (now < trouble.stuckUntil) stuck.add(flow);
+      if (trouble.stuck || before.stuck) stuck.add(flow);
     }
     return { eager, stuck };
   }
