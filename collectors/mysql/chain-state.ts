@@ -58,6 +58,8 @@ export interface ChainTarget {
   readonly channels: readonly ChainChannel[];
   /** Everything that was applied there; null without GTIDs. */
   readonly executed: GtidSet | null;
+  /** Nothing was applied between reading the channels and that (MariaDB). */
+  readonly steady: boolean;
   /** What its own binlog lacks of that, and the oldest file of it; null where applied changes are not logged. */
   readonly purged: { readonly set: GtidSet; readonly oldest: string } | null;
   /** The end of its own binlog; null without one. */
@@ -326,8 +328,8 @@ function addLevel(facts: FactsBuilder, to: string, target: ChainTarget, before: 
  * do they fit each other. A group that failed counts again when it is tried again, so that the difference may grow, but it
  * never falls by what replication does.
  */
-function levelOf({ channels, executed }: ChainTarget): Level | null {
-  if (executed?.flavour !== 'mariadb' || isEmptyGtidSet(executed) || channels.length === 0) return null;
+function levelOf({ channels, executed, steady }: ChainTarget): Level | null {
+  if (!steady || executed?.flavour !== 'mariadb' || isEmptyGtidSet(executed) || channels.length === 0) return null;
   let groups = 0;
   for (const c of channels) {
     const level = c.readFile === c.executedFile && c.readOffset === c.executedOffset;

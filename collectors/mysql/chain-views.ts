@@ -54,7 +54,7 @@ export async function readChainTarget(
   // Before the sets, so that what the channels have applied is in them.
   const rows = await connection.query<StatusRow>(replicaStatusSql(connection), undefined, { timeoutMs });
   const channels = rows.map(chainChannelOf);
-  const { executed, purged } = await readSets(connection, settings, rows, timeoutMs);
+  const { executed, purged, steady } = await readSets(connection, settings, rows, timeoutMs);
   const logs = settings.get('log_bin') === 'ON' && (settings.get('log_replica_updates') ?? settings.get('log_slave_updates')) === 'ON'; // prettier-ignore
   let sight: PurgedSight | null = null;
   if (purged !== null && logs) {
@@ -67,6 +67,7 @@ export async function readChainTarget(
     server: await readServer(connection, settings, timeoutMs),
     channels,
     executed,
+    steady,
     purged: sight === null ? null : { set: parseGtids(connection, sight.text), oldest: sight.oldest },
     head: mariadb || settings.get('log_bin') !== 'ON' ? null : await readBinlogHead(connection, timeoutMs),
     skipping: Number(settings.get('sql_replica_skip_counter') ?? settings.get('sql_slave_skip_counter') ?? 0) > 0,
@@ -93,22 +94,26 @@ async function readSets(
   settings: Settings,
   rows: readonly StatusRow[],
   timeoutMs: number,
-): Promise<{ executed: GtidSet | null; purged: string | null }> {
+): Promise<{ executed: GtidSet | null; purged: string | null; steady: boolean }> {
   if (connection.version.flavour === 'mariadb') {
-    const shown = rows[0]?.['Gtid_Slave_Pos'];
-    if (typeof shown === 'string') return { executed: parseGtids(connection, shown), purged: null };
     const [row] = await connection.query<{ pos: string }>('SELECT @@GLOBAL.gtid_slave_pos AS pos', undefined, {
       timeoutMs,
     });
-    return { executed: parseGtids(connection, row?.pos ?? ''), purged: null };
+    // The status takes the position before the counts, so that only one that is the same after them fits them.
+    const pos = row?.pos ?? '';
+    return {
+      executed: parseGtids(connection, pos),
+      purged: null,
+      steady: rows.every((r) => r['Gtid_Slave_Pos'] === pos),
+    };
   }
-  if ((settings.get('gtid_mode') ?? 'OFF') === 'OFF') return { executed: null, purged: null };
+  if ((settings.get('gtid_mode') ?? 'OFF') === 'OFF') return { executed: null, purged: null, steady: true };
   const [row] = await connection.query<{ executed: string; purged: string }>(
     'SELECT @@GLOBAL.gtid_executed AS executed, @@GLOBAL.gtid_purged AS purged',
     undefined,
     { timeoutMs },
   );
-  return { executed: parseGtids(connection, row?.executed ?? ''), purged: row?.purged ?? '' };
+  return { executed: parseGtids(connection, row?.executed ?? ''), purged: row?.purged ?? '', steady: true };
 }
 
 async function readOldest(connection: MysqlConnection, timeoutMs: number): Promise<string> {

@@ -267,6 +267,20 @@ export const mysqlFaults: readonly MysqlFault[] = [
     },
   },
   {
+    name: 'an application table left out by the replica',
+    class: 'coverage',
+    // Lag looks perfect: heartbeats and the observer's rows arrive.
+    expect: 'unseen',
+    withinMs: 5_000,
+    lastsMs: 7_000,
+    state: 'closed',
+    says: /app\.customers: Replicate_Ignore_Table names it on aws/,
+    async make({ pair }) {
+      await pair.ignoreTables('app.customers');
+      return () => pair.ignoreTables();
+    },
+  },
+  {
     name: 'heartbeat privilege revoked',
     class: 'heartbeat',
     expect: 'breaks',

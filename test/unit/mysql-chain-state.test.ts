@@ -56,6 +56,7 @@ const target = (more: Partial<ChainTarget> = {}): ChainTarget => ({
   executed: parseMysqlGtidSet(`${uuid}:1-9`),
   purged: { set: parseMysqlGtidSet(''), oldest: 'binlog.000001' },
   head: { file: 'binlog.000001', offset: 900 },
+  steady: true,
   skipping: false,
   skipErrors: '',
   execMode: 'STRICT',
@@ -223,6 +224,7 @@ describe('on MariaDB', () => {
     ['a failed group that counts twice', [at('0-1-10', 10), at('0-1-10', 11, {}, { sql: 'No' }), at('0-1-11', 12)], null], // prettier-ignore
     ['a failed group that was skipped', [at('0-1-10', 10), at('0-1-10', 11, {}, { ...busy, sql: 'No' }), at('0-1-12', 12)], /moved further/], // prettier-ignore
     ['under way', [at('0-1-10', 10), at('0-1-10', 14, {}, busy), at('0-1-14', 14)], null],
+    ['read while something was applied', [at('0-1-10', 11, { steady: false }), at('0-1-11', 11)], null],
     ['restarted', [at('0-1-10', 10), at('0-1-15', 2, { server: server({ home: 'there', mariadb: true, startedAt: '9' }) })], null], // prettier-ignore
     ['made anew', [at('0-1-10', 10), at('0-1-13', 3, anew)], null],
     ['made anew, and more applied than before', [at('0-1-10', 10), at('0-1-30', 20, anew)], null],
