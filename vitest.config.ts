@@ -23,8 +23,11 @@ const BY_MAJOR = [
   'test/scenario/stray-writes.test.ts',
 ];
 
-/** Of MySQL and MariaDB, whose servers are fetched at first use; also in the runs above, and by themselves with `npm run test:mysql`. */
-const MYSQL = ['test/integration/mysql-*.test.ts', 'test/scenario/mysql-*.test.ts', 'test/faults/mysql-*.test.ts'];
+/** Suites written for both flavours of MySQL: `npm test` takes MySQL itself, `test:faults` MariaDB, `test:mysql` both. */
+const BY_FLAVOUR = [
+  'test/integration/mysql-*.test.ts',
+  ...['chain', 'cross', 'demo', 'environment', 'special'].map((name) => `test/scenario/mysql-${name}.test.ts`),
+];
 
 // Unit tests touch nothing outside the process but loopback sockets and temporary files. Integration, scenario and
 // fault tests start real database servers: few workers, long limits, and never at the same time as the unit tests,
@@ -48,7 +51,7 @@ export default defineConfig({
           name: 'integration',
           include: ['test/integration/**/*.test.ts', 'test/scenario/**/*.test.ts'],
           exclude: LONG,
-          env: { LOCKGATE_TEST_MAJORS: '18' },
+          env: { LOCKGATE_TEST_MAJORS: '18', LOCKGATE_TEST_FLAVOURS: 'mysql' },
           testTimeout: 60_000,
           hookTimeout: 120_000,
           maxWorkers: 2,
@@ -58,8 +61,8 @@ export default defineConfig({
       {
         test: {
           name: 'faults',
-          include: ['test/faults/**/*.test.ts', ...LONG, ...BY_MAJOR],
-          env: { LOCKGATE_TEST_MAJORS: '13' },
+          include: ['test/faults/**/*.test.ts', ...LONG, ...BY_MAJOR, ...BY_FLAVOUR],
+          env: { LOCKGATE_TEST_MAJORS: '13', LOCKGATE_TEST_FLAVOURS: 'mariadb' },
           testTimeout: 180_000,
           hookTimeout: 120_000,
           maxWorkers: 2,
@@ -69,7 +72,7 @@ export default defineConfig({
       {
         test: {
           name: 'mysql',
-          include: MYSQL,
+          include: ['test/{integration,scenario,faults}/mysql-*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 300_000,
           maxWorkers: 2,

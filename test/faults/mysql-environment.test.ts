@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { signalOf } from '../support/environment.js';
-import { testedFlavours } from '../support/flavours.js';
+import { everyFlavour } from '../support/flavours.js';
 import { GateWatch, workspace, type Daemon } from '../support/lockgate.js';
 import { rootConnection, type MysqlQuery, type RootConnection } from '../support/mysql-connection.js';
 import { mysqlScenarioYaml, startMysqlScenario, type MysqlScenario } from '../support/mysql-scenario.js';
@@ -14,7 +14,7 @@ import { smallDisk, type SmallDisk } from '../support/small-disk.js';
 const limit = 180_000;
 const fetchLimit = 300_000;
 
-describe.each(testedFlavours)('the disk of the relay log is full on $flavour', ({ flavour, left }) => {
+describe.each(everyFlavour)('the disk of the relay log is full on $flavour', ({ flavour, left }) => {
   describe.skipIf(left)('under load', () => {
     let s: MysqlScenario;
     let disk: SmallDisk;
@@ -49,7 +49,7 @@ describe.each(testedFlavours)('the disk of the relay log is full on $flavour', (
   });
 });
 
-describe.each(testedFlavours)('what the daemon may, and whether it runs, on $flavour', ({ flavour, left }) => {
+describe.each(everyFlavour)('what the daemon may, and whether it runs, on $flavour', ({ flavour, left }) => {
   describe.skipIf(left)('by the least privileges', () => {
     let s: MysqlScenario;
     beforeAll(async () => {
@@ -176,7 +176,7 @@ async function endSessions(on: MysqlQuery): Promise<void> {
   for (const { id } of sessions) await on(`kill ${id}`).catch(() => undefined);
 }
 
-describe.each(testedFlavours)('two daemons watch one pair of $flavour', ({ flavour, left }) => {
+describe.each(everyFlavour)('two daemons watch one pair of $flavour', ({ flavour, left }) => {
   describe.skipIf(left)('each with an id of its own', () => {
     let s: MysqlScenario;
     let other: Daemon;

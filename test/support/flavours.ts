@@ -16,7 +16,20 @@ if (without.length > 0) {
   process.stderr.write(`lockgate: NOT TESTED, by LOCKGATE_TEST_WITHOUT: ${without.join(', ')}\n`);
 }
 
-/** Every flavour with the reason for leaving it out, for `describe.skipIf`. */
-export const testedFlavours: readonly { readonly flavour: Flavour; readonly left: boolean }[] = flavours.map(
-  (flavour) => ({ flavour, left: without.includes(flavour) }),
-);
+interface TestedFlavour {
+  readonly flavour: Flavour;
+  /** For `describe.skipIf`: the run leaves it out. */
+  readonly left: boolean;
+}
+
+/** Every flavour, for suites that belong to one run alone. */
+export const everyFlavour: readonly TestedFlavour[] = flavours.map((flavour) => ({
+  flavour,
+  left: without.includes(flavour),
+}));
+
+const named = (process.env['LOCKGATE_TEST_FLAVOURS'] ?? flavours.join(',')).split(',');
+
+/** The flavours of this run, for suites that another run repeats on the others (LOCKGATE_TEST_FLAVOURS names them). */
+export const testedFlavours: readonly TestedFlavour[] = everyFlavour.filter(({ flavour }) => named.includes(flavour));
+if (testedFlavours.length === 0) throw new RangeError(`LOCKGATE_TEST_FLAVOURS names no engine: ${named.join(',')}`);
