@@ -105,6 +105,8 @@ export class BinlogReader implements Collector {
     let logged: string | null = null;
     const down = (reason: string): void => {
       this.#silence(reason);
+      // A stream that was about to begin does not, also when the reason is the same as before.
+      this.#local?.silent(reason);
       for (const observation of this.down(reason)) emit(observation);
     };
     try {
@@ -160,9 +162,7 @@ export class BinlogReader implements Collector {
     const streamed = this.#silentBecause === null;
     this.#silentBecause = reason;
     this.#listener?.reconsider();
-    if (reason === null) return;
-    if (streamed) this.#local?.ended(reason);
-    else this.#local?.silent(reason);
+    if (streamed && reason !== null) this.#local?.ended(reason);
   }
 
   async #stream(emit: Emit, streaming: () => void, signal: AbortSignal): Promise<void> {
