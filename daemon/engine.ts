@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { Board } from './board.js';
 import { Chains, type ChainMemories } from './chains.js';
-import { isMeasured } from './config/available.js';
+import { whyNotMeasured } from './config/available.js';
 import { US_PER_MS, US_PER_S, type Clock, type Us } from './core/clock.js';
 import type { Condition } from './core/condition.js';
 import type { Config, LinkConfig, MigrationConfig } from './core/config.js';
@@ -29,8 +29,8 @@ import {
   type Observation,
   type SideReading,
 } from './core/observation.js';
-import type { StrayMemory } from './core/stray.js';
-import { passiveSide, Strays, type FirstStray, type StrayMemories } from './strays.js';
+import { APPLIED_BY_SESSIONS, type StrayMemory } from './core/stray.js';
+import { appliedBySessions, passiveSide, Strays, type FirstStray, type StrayMemories } from './strays.js';
 import { compareLooks, LARGEST_DIVERGENCE_US, lookAt, type ClockLook } from './lifecycle/guard.js';
 import {
   known,
@@ -126,6 +126,8 @@ export class Engine {
 
   private readonly chains: Chains;
   private readonly strays: Strays;
+  /** Databases where nothing tells what is local. */
+  private bySessions: ReadonlySet<string> = new Set();
   private shownAt: Us;
 
   constructor(
@@ -349,6 +351,7 @@ export class Engine {
       }
     }
     this.migrations = migrations;
+    this.bySessions = appliedBySessions(config);
     const gates = [...config.gates.values(), ...[...config.migrations.values()].flatMap((m) => [...m.gates.values()])];
     const around = {
       reading: (migration: string, signal: string): Reading => this.board.reading(this.key(migration, signal)),
@@ -374,9 +377,13 @@ export class Engine {
       }
     }
     for (const m of migrations.values()) {
+      const vias = { forward: m.config.links.forward.via, reverse: m.config.links.reverse?.via };
       for (const signal of signalNames(contextOf(m.config))) {
-        if (isMeasured(signal)) continue;
-        this.board.set(`${m.config.name}.${signal}`, unknown('this version of lockgate does not measure it', now), now);
+        const why = isAlias(signal) ? null : whyNotMeasured(signal, vias);
+        if (why !== null) this.board.set(`${m.config.name}.${signal}`, unknown(why, now), now);
+      }
+      for (const side of ['source', 'target'] as const) {
+        if (this.bySessions.has(m.config[side])) this.strays.unwatched(m.config.name, side, APPLIED_BY_SESSIONS);
       }
       // Not looked at yet: gates that outlive a reload have not taken over their past.
       for (const signal of this.aliases.get(m.config.name) ?? [])
@@ -445,7 +452,12 @@ export class Engine {
 
   private observeLocal(o: LocalWatch | LocalWrites, now: Us): void {
     const wall = this.clock.wallNow() - (now - o.at) / US_PER_MS;
+    const counts = !this.bySessions.has(o.database);
     for (const { m, side } of this.sidesOn(o.database)) {
+      if (!counts) {
+        this.showLocal(m, now);
+        continue;
+      }
       this.tellStrays(m, this.strays.observe(m.config.name, side, o, wall));
       // Its instant is that of the question, and when that was nobody knows.
       if (o.kind === 'local-watch' && o.at < this.jumpedAt) this.strays.doubt(now);

@@ -1,5 +1,6 @@
 /** Local writes of the sides of all migrations: who is passive now, and what is latched of stray writes. */
 import type { Us } from './core/clock.js';
+import type { Config } from './core/config.js';
 import type { Direction } from './core/direction.js';
 import type { LocalWatch, LocalWrites } from './core/observation.js';
 import { unknown, type Reading, type SideName } from './core/signal.js';
@@ -12,6 +13,12 @@ export type StrayMemories = Readonly<Record<string, StrayMemory>>;
 export interface FirstStray {
   side: SideName;
   latched: StrayMemory;
+}
+
+/** The databases that replication writes to through ordinary sessions, so that nothing there tells what is local. */
+export function appliedBySessions(config: Pick<Config, 'migrations'>): ReadonlySet<string> {
+  const links = [...config.migrations.values()].flatMap((m) => Object.values(m.links));
+  return new Set(links.filter((l) => l.via === 'dms').map((l) => l.to));
 }
 
 const SIDES: readonly SideName[] = ['source', 'target'];
@@ -54,6 +61,11 @@ export class Strays {
       else if (o.watching) t.watching(o.at, wall, o.emptyGap, o.mark, o.reason);
       else t.unwatched(o.reason ?? 'its local writes are not watched');
     });
+  }
+
+  /** Nothing on this side tells what is local. */
+  unwatched(migration: string, side: SideName, reason: string): void {
+    this.of(migration, side).unwatched(reason);
   }
 
   /** A change of direction was seen among the changes of a side. */

@@ -3,6 +3,7 @@ import mysql from 'mysql2';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError, TransientError } from '../../daemon/core/errors.js';
 import { placeOf } from '../session/faults.js';
+import { identityOf, type Member, type SideIdentity } from '../session/side-identity.js';
 import { tlsOptions } from '../session/tls.js';
 import { classify, errorCodeOf } from './mysql-errors.js';
 
@@ -70,13 +71,14 @@ export function quoteLiteral(text: string): string {
 /**
  * Opens a connection and makes its session settings. Rejects with a TransientError or SourceError that names the
  * database and says what to do, within `connectTimeoutMs`; aborting `signal` gives up on connecting (code `aborted`)
- * and has no effect afterwards.
+ * and has no effect afterwards. A side whose sessions lead to different servers is refused (`mysql_split_side`).
  */
 export async function connect(
   db: DatabaseConfig,
   options: ConnectOptions,
   signal?: AbortSignal,
 ): Promise<MysqlConnection> {
+  identityOf(db)?.admit();
   const { mode } = db.tls;
   if (mode === 'disable') return attempt(db, options, null, signal);
   const tls = await tlsOptions(db);
@@ -172,6 +174,8 @@ export function parseVersion(text: string): ServerVersion {
 interface Greeting {
   version: string;
   home: string;
+  /** For people. */
+  place: string;
   id: string;
 }
 
@@ -185,6 +189,8 @@ class Session implements MysqlConnection {
   #threadId = 0;
   #lost: Error | null = null;
   #closing = false;
+  readonly #identity: SideIdentity | null;
+  #member: Member | null = null;
   #tail: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -194,6 +200,7 @@ class Session implements MysqlConnection {
     password: string | undefined,
   ) {
     const { host, port, user } = db.address;
+    this.#identity = identityOf(db);
     this.#statementTimeoutMs = options.statementTimeoutMs ?? defaultStatementTimeoutMs;
     this.#socket.setNoDelay(true);
     this.#socket.setKeepAlive(true, 10_000);
@@ -258,11 +265,21 @@ class Session implements MysqlConnection {
         lock_wait_timeout = 2, innodb_lock_wait_timeout = 2, wait_timeout = 60, net_write_timeout = 10,
         ${mariadb ? `max_statement_time = ${seconds}` : `max_execution_time = ${String(this.#statementTimeoutMs)}`}`,
     );
-    const [row] = await this.query<Greeting>(`SELECT ${homeSql(mariadb)} AS home, CONNECTION_ID() AS id`);
+    const [row] = await this.query<Greeting>(
+      `SELECT ${homeSql(mariadb)} AS home, CONNECTION_ID() AS id,
+        CONCAT(@@hostname, ':', @@port, ', server id ', @@server_id) AS place`,
+    );
     this.#home = row?.home ?? '';
     this.#threadId = Number(row?.id);
     if (this.#home === '')
       throw new SourceError('mysql_no_identity', `${placeOf(this.db)}: the server has no identity`);
+    if (this.#identity === null) return;
+    this.#member = this.#identity.enter({ home: this.#home, where: row?.place ?? '' }, (error) => this.lose(error));
+  }
+
+  #leave(): void {
+    if (this.#member !== null) this.#identity?.leave(this.#member);
+    this.#member = null;
   }
 
   async query<R>(sql: string, values?: readonly unknown[], options?: { readonly timeoutMs?: number }): Promise<R[]> {
@@ -290,6 +307,7 @@ class Session implements MysqlConnection {
   lose(error: Error): void {
     if (this.#lost !== null || this.#closing) return;
     this.#lost = error;
+    this.#leave();
     this.#destroy();
     const listeners = [...this.#listeners];
     this.#listeners.clear();
@@ -299,6 +317,7 @@ class Session implements MysqlConnection {
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
+    this.#leave();
     this.#listeners.clear();
     if (this.#lost === null) {
       await new Promise<void>((resolve) => {
@@ -328,8 +347,9 @@ class Session implements MysqlConnection {
       this.lose(new TransientError('query_timeout', message, 'the server or the network hangs'));
     };
     const timer = setTimeout(() => (grace = afterSockets(expire)), timeoutMs);
+    const order = this.#identity?.order ?? 0;
     try {
-      return await this.#orLost(
+      const answer = await this.#orLost(
         new Promise((resolve, reject) =>
           this.#client.query({ sql, values: values === undefined ? [] : [...values] }, (error, result: unknown) => {
             if (error === null) resolve(result);
@@ -337,6 +357,11 @@ class Session implements MysqlConnection {
           }),
         ),
       );
+      if (this.#member !== null) this.#identity?.answered(this.#member, order);
+      // What was found on one of two servers is not told: it is not known of which one.
+      const lost = this.lost;
+      if (lost !== null) throw lost;
+      return answer;
     } catch (error) {
       const sorted = classify(error, this.db);
       if (isFatal(error)) this.lose(sorted);

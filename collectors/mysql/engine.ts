@@ -4,11 +4,19 @@ import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
+import { IdentityWatch } from '../session/identity-watch.js';
+import { SideIdentity, identified } from '../session/side-identity.js';
+import { catalogWatch } from './catalog.js';
+import { MysqlChainCollector } from './chain.js';
 import { isFrom } from './channel-state.js';
+import { countersBehind } from './counters-question.js';
+import { mysqlCoverage } from './coverage-question.js';
+import { ExternalHeartbeatCollector } from './external-heartbeat.js';
 import type { CarriesBack } from './heartbeat-writer.js';
 import { mysqlHeartbeats } from './heartbeats.js';
 import type { ServerIdentity } from './position-views.js';
 import { MysqlPositionsCollector } from './positions.js';
+import { doctor } from './setup/doctor.js';
 import { grants } from './setup/grants.js';
 import { setup } from './setup/setup.js';
 import { teardown } from './setup/teardown.js';
@@ -21,14 +29,24 @@ export const mysqlEngine: EnginePort = {
   grants,
   setup,
   teardown,
-  doctor: () => Promise.resolve([]),
+  doctor,
 };
 
 function collectors(
-  databases: readonly DatabaseConfig[],
-  links: readonly LinkPlan[],
+  configured: readonly DatabaseConfig[],
+  plans: readonly LinkPlan[],
   context: CollectorContext,
 ): Collector[] {
+  // Whoever opens a session to a side: all of them are compared with each other.
+  const sides = new Map(
+    configured.map((db) => [db.name, new SideIdentity(db, context.clock, context.homes ?? null)] as const),
+  );
+  const known = (db: DatabaseConfig): DatabaseConfig => {
+    const side = sides.get(db.name);
+    return side === undefined ? db : identified(db, side);
+  };
+  const databases = configured.map(known);
+  const links = plans.map((l) => ({ ...l, from: known(l.from), to: known(l.to) }));
   const native = links.filter((l) => l.config.via === 'mysql');
   const needs = new SampledPositions(native.map((l) => ({ id: l.id, flows: l.config.flows })));
   const running = new Set<LinkId>();
@@ -41,6 +59,10 @@ function collectors(
   const made: Collector[] = [
     ...databases.map((db) => new MysqlSideCollector(db, context)),
     ...mysqlHeartbeats(databases, links, context, carriesBack),
+    ...links.flatMap((link) => {
+      const table = link.config.heartbeat.external ?? null;
+      return table === null ? [] : [new ExternalHeartbeatCollector(link, table, context)];
+    }),
     ...pairsOf(native).map(
       ({ from, to, links: pair }) =>
         new MysqlPositionsCollector(from, to, pair, context, {
@@ -48,7 +70,20 @@ function collectors(
           onTarget: (identity) => void identities.set(to.name, identity),
         }),
     ),
+    ...pairsOf(native).flatMap(({ from, to, links: pair }) => [
+      new MysqlChainCollector(from, to, pair, context),
+      catalogWatch(mysqlCoverage(from, to, pair), context),
+    ]),
+    // A migration's counters are compared by its forward link, whichever way it runs at present.
+    ...pairsOf(native.filter((l) => l.config.name === 'forward')).map(({ from, to, links: pair }) => {
+      const migrations = pair.map(({ migration, config }) => ({ migration, tables: config.tables }));
+      return catalogWatch(countersBehind(from, to, migrations, context.isPassive), context);
+    }),
   ];
+  for (const [name, side] of sides) {
+    const chained = native.filter((l) => l.from.name === name || l.to.name === name).map((l) => l.id);
+    made.push(new IdentityWatch(name, chained, side, context.clock));
+  }
   return made.map((c) =>
     tapped(c, (o) => {
       needs.observe(o);

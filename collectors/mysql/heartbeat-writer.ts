@@ -17,6 +17,7 @@ import { reasonOf } from '../session/faults.js';
 import { keepConnected } from '../session/keep-connected.js';
 import { connect, type MysqlConnection } from './connection.js';
 import { classify, isServerError } from './mysql-errors.js';
+import { identityOf } from '../session/side-identity.js';
 import { reopening } from './reopen.js';
 import { readChannels, type ReplicaChannel } from './replica-status.js';
 import { readPosition } from './source-position.js';
@@ -100,6 +101,14 @@ class Session implements WriterSession {
       [lock, lock],
     );
     if (Number(row?.got) === 1) return null;
+    const others = identityOf(this.options.db)?.sharedWith ?? [];
+    if (others.length > 0) {
+      const entries = [this.options.db.name, ...others].join(' and ');
+      return (
+        `the entries ${entries} of \`databases\` lead to one and the same server, whose heartbeats are written for ` +
+        'one of them already; keep one entry and let the migrations share it'
+      );
+    }
     const who =
       row?.holder === null || row === undefined
         ? 'another process'

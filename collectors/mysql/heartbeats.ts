@@ -9,7 +9,7 @@ import { MysqlLocalWrites } from './local-writes.js';
 
 /**
  * Creates writers, watchers and binlog readers for all links whose databases are among `databases`; links by `none` have
- * no heartbeat. Nothing is started.
+ * no heartbeat, and those with an external one none of ours. Nothing is started.
  */
 export function mysqlHeartbeats(
   databases: readonly DatabaseConfig[],
@@ -19,7 +19,7 @@ export function mysqlHeartbeats(
 ): Collector[] {
   const hub = context.heartbeats ?? new HeartbeatHub(context.clock, randomBytes(6).toString('hex'));
   const { ledger, existsOnTarget } = hub;
-  const beating = links.filter((link) => link.config.via !== 'none');
+  const beating = links.filter((l) => l.config.via !== 'none' && (l.config.heartbeat.external ?? null) === null);
   return databases.flatMap((db) => {
     const made: Collector[] = [];
     const from = beating.filter((link) => link.from.name === db.name);
@@ -27,8 +27,13 @@ export function mysqlHeartbeats(
     const local = new MysqlLocalWrites(db, context);
     const both = [...from, ...to];
     const reader = db.read === 'off' ? null : new BinlogReader({ db, links: both, context, ledger });
-    reader?.tellLocal(local);
-    made.push(local, ...(reader === null ? [] : [reader]));
+    // Where DMS applies, through ordinary sessions, nothing tells what is local.
+    const bySessions = links.some((link) => link.config.via === 'dms' && link.to.name === db.name);
+    if (!bySessions) {
+      reader?.tellLocal(local);
+      made.push(local);
+    }
+    if (reader !== null) made.push(reader);
     if (to.length > 0) {
       const watcher = mysqlHeartbeatWatcher({ db, links: to, context, ledger, reader });
       reader?.tell(watcher);

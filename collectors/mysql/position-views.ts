@@ -80,7 +80,8 @@ export async function readTarget(connection: MysqlConnection, timeoutMs: number)
   };
 }
 
-async function readIdentity(connection: MysqlConnection, timeoutMs: number): Promise<ServerIdentity> {
+/** Who a server is to its replicas. */
+export async function readIdentity(connection: MysqlConnection, timeoutMs: number): Promise<ServerIdentity> {
   const uuid = connection.version.flavour === 'mariadb' ? 'NULL' : '@@GLOBAL.server_uuid';
   const [row] = await connection.query<{ id: string | number; uuid: string | null }>(
     `SELECT @@GLOBAL.server_id AS id, ${uuid} AS uuid`,

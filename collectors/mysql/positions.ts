@@ -26,6 +26,7 @@ import {
 import { connect, type MysqlConnection } from './connection.js';
 import { readSource, readTarget, type ServerIdentity, type SourceFacts, type TargetFacts } from './position-views.js';
 import { reopening } from './reopen.js';
+import { BinlogRetention } from './retention-watch.js';
 import type { ReplicaChannel } from './replica-status.js';
 
 /** What the collector is told besides the links. */
@@ -35,9 +36,18 @@ export interface MysqlPositionsOptions {
   readonly onTarget?: (identity: ServerIdentity) => void;
   /** Between looks while nobody waits for a position; 1 s unless told. */
   readonly intervalMs?: number;
+  /** For so long the rate of the binlog is learnt before it can tell `runway`; a minute unless told. */
+  readonly learnUs?: Us;
 }
 
-const signals = ['running', 'errors', 'backlog_bytes', 'backlog_transactions'] as const satisfies LinkSignal[];
+const signals = [
+  'running',
+  'errors',
+  'backlog_bytes',
+  'backlog_transactions',
+  'retained_bytes',
+  'runway',
+] as const satisfies LinkSignal[];
 type Signal = (typeof signals)[number];
 
 interface Value extends Judged {
@@ -47,6 +57,8 @@ interface Value extends Judged {
 const queryTimeoutMs = 1_500;
 /** How long the list of the source's files is used. */
 const filesForUs: Us = 60 * US_PER_S;
+/** The same while a channel needs an older one than the newest, which may be purged under it. */
+const trailingFilesForUs: Us = 2 * US_PER_S;
 const connectOptions = { statementTimeoutMs: 1_200, connectTimeoutMs: 3_000 };
 
 interface Sight {
@@ -70,6 +82,8 @@ export class MysqlPositionsCollector implements Collector {
   readonly #meter = new BinlogMeter();
   readonly #errors = new Map<string, { window: ErrorWindow; total: number; last: string | null }>();
   readonly #reported = new Map<string, string>();
+  readonly #retention: BinlogRetention;
+  #trailing = false;
   #failing: string | null = null;
   #files: { of: MysqlConnection; at: Us; list: readonly BinlogFile[] } | null = null;
   #before: TargetFacts | null = null;
@@ -84,6 +98,7 @@ export class MysqlPositionsCollector implements Collector {
   ) {
     this.name = `${from.name}->${to.name}/positions`;
     const applicationName = `lockgate/${context.daemonId}/positions`;
+    this.#retention = new BinlogRetention(from.name, options.learnUs);
     const open = (db: DatabaseConfig) =>
       reopening((signal) => connect(db, { applicationName, ...connectOptions }, signal));
     this.#source = new LazySession(open(from), context.clock);
@@ -126,7 +141,7 @@ export class MysqlPositionsCollector implements Collector {
     const all = new Set(this.links.map((link) => link.id));
     let sight: Sight;
     try {
-      sight = await this.#see(signal);
+      sight = await this.#see(full, signal);
     } catch (error) {
       if (signal.aborted) return { blind: new Set() };
       // What is not from a server is a bug, and the supervisor's matter.
@@ -146,19 +161,23 @@ export class MysqlPositionsCollector implements Collector {
     return { blind };
   }
 
-  async #see(signal: AbortSignal): Promise<Sight> {
+  async #see(full: boolean, signal: AbortSignal): Promise<Sight> {
     const { clock } = this.context;
     // Without sessions there is nothing to time yet: connecting is not part of the question.
     const [source, target] = await both(this.#source.get(signal), this.#target.get(signal));
+    if (full) await this.#retention.ask(source, target, queryTimeoutMs);
     const askedAt = clock.monotonicNow();
     const files = this.#files;
     // Now and then from anew, because files are purged.
-    const known = files?.of === source && askedAt - files.at < filesForUs ? files.list : [];
+    const useForUs = this.#trailing ? trailingFilesForUs : filesForUs;
+    const known = files?.of === source && askedAt - files.at < useForUs ? files.list : [];
     const [from, to] = await both(readSource(source, queryTimeoutMs, known), readTarget(target, queryTimeoutMs));
     if (from.files !== known) {
       this.#files = { of: source, at: askedAt, list: from.files };
       this.#meter.learn(from.files);
     }
+    this.#trailing = to.channels.some((c) => c.executedFile !== from.head?.file || c.readFile !== from.head.file);
+    this.#retention.observe(from, this.#meter, clock.monotonicNow(), clock.uptime());
     this.options.onTarget?.(to.identity);
     // The two were asked at once: only what the target had before says what the source must have.
     const behind = this.#before === null ? null : lostBySource(this.#before, from, this.from.name);
@@ -196,6 +215,13 @@ export class MysqlPositionsCollector implements Collector {
         errors: this.#errorsOf(id, config.flows, channels, identity, at),
         backlog_bytes: this.#backlog(config.flows, channels, identity, source, executed),
         backlog_transactions: transactionsBetween(executed, source.gtids),
+        ...this.#retention.judge(
+          config.flows,
+          config.retentionLimitBytes,
+          identity,
+          { source, channels, executed },
+          this.context.clock.uptime(),
+        ),
       },
     );
     return told;

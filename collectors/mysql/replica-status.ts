@@ -31,7 +31,8 @@ export interface ReplicaChannel {
   filters: Readonly<Record<string, string>>;
 }
 
-type Row = Readonly<Record<string, string | number | null>>;
+/** A row of the status as the server sends it. */
+export type StatusRow = Readonly<Record<string, string | number | null>>;
 
 /** The statement that shows every channel: MySQL 8.0.22 renamed it, and 8.4 dropped the old name. */
 export function replicaStatusSql({ version }: MysqlConnection): string {
@@ -41,7 +42,7 @@ export function replicaStatusSql({ version }: MysqlConnection): string {
 
 /** All channels of a server; none when it is no replica. */
 export async function readChannels(connection: MysqlConnection, timeoutMs: number): Promise<ReplicaChannel[]> {
-  const rows = await connection.query<Row>(replicaStatusSql(connection), undefined, { timeoutMs });
+  const rows = await connection.query<StatusRow>(replicaStatusSql(connection), undefined, { timeoutMs });
   return rows.map(channelOf);
 }
 
@@ -53,10 +54,13 @@ const FILTERS = [
   'Replicate_Wild_Do_Table',
   'Replicate_Wild_Ignore_Table',
   'Replicate_Rewrite_DB',
+  'Replicate_Ignore_Server_Ids',
+  'Replicate_Do_Domain_Ids',
+  'Replicate_Ignore_Domain_Ids',
 ] as const;
 
 /** Reads a row of either spelling (Master/Slave or Source/Replica). */
-export function channelOf(row: Row): ReplicaChannel {
+export function channelOf(row: StatusRow): ReplicaChannel {
   const text = (...names: string[]): string => {
     for (const name of names) {
       const value = row[name];

@@ -28,7 +28,7 @@ const attempts = { minMs: 500, maxMs: 2_000 };
 /** The wall clock ran so differently from the monotonic clock during a query that it must have been set. */
 const clockSetUs: Us = 50_000;
 /** Faults of the daemon's own surroundings: they say nothing about the server. */
-const ownFaults: ReadonlySet<string> = new Set(['tls_file', 'too_many_files', 'aborted']);
+const ownFaults: ReadonlySet<string> = new Set(['tls_file', 'too_many_files', 'aborted', 'mysql_split_side']);
 const noPrivilege: ReadonlySet<number | null> = new Set([1044, 1142, 1143, 1227, 1401]);
 
 interface SideRow {

@@ -4,9 +4,9 @@ import type { ConnectionOptions } from 'node:tls';
 import pg from 'pg';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError, TransientError, messageOf } from '../../daemon/core/errors.js';
-import { directAddress, wanderingEndpoint } from './endpoint.js';
+import { directAddress, wanderingEndpoint } from '../session/endpoint.js';
 import { classify, errorCodeOf, placeOf } from './pg-errors.js';
-import { identityOf, type Member, type SideIdentity } from './side-identity.js';
+import { identityOf, type Member, type SideIdentity } from '../session/side-identity.js';
 
 export { classify } from './pg-errors.js';
 

@@ -3,7 +3,8 @@ import type { DatabaseConfig } from '../../daemon/core/config.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import { TableChooser } from '../../daemon/core/table-pattern.js';
 import type { LinkPlan } from '../collector.js';
-import { catalogTimeoutMs, type CatalogAnswer, type CatalogQuestion } from './catalog-watch.js';
+import { catalogTimeoutMs, type CatalogAnswer } from '../session/catalog-watch.js';
+import type { CatalogQuestion } from './catalog-watch.js';
 import type { PgConnection } from './connection.js';
 import {
   judgeCoverage,

@@ -1,5 +1,5 @@
 import type { PgConnection } from './connection.js';
-import { catalogTimeoutMs } from './catalog-watch.js';
+import { catalogTimeoutMs } from '../session/catalog-watch.js';
 import {
   nameKey,
   type Membership,

@@ -8,13 +8,13 @@ import { ChainCollector } from './chain.js';
 import { logicalCoverage, physicalCoverage } from './coverage-question.js';
 import { directionRows } from './direction-rows.js';
 import { postgresHeartbeats } from './heartbeats.js';
-import { IdentityWatch } from './identity-watch.js';
+import { IdentityWatch } from '../session/identity-watch.js';
 import { LocalWritesCollector } from './local-writes.js';
 import { PhysicalCollector } from './physical.js';
 import { PositionsCollector } from './positions.js';
 import { sequencesBehind } from './sequences-question.js';
 import { SideCollector } from './side.js';
-import { SideIdentity, identified } from './side-identity.js';
+import { SideIdentity, identified } from '../session/side-identity.js';
 import { doctor } from './setup/doctor.js';
 import { grants } from './setup/grants.js';
 import { setup } from './setup/setup.js';
@@ -43,9 +43,11 @@ function collectors(
   const physical = new Set(
     native.filter((l) => l.config.via === 'postgres-physical').flatMap((l) => [l.from.name, l.to.name]),
   );
+  // Where DMS applies, through ordinary sessions, nothing tells what is local: reading it would cost a slot for nothing.
+  const bySessions = new Set(links.filter((l) => l.config.via === 'dms').map((l) => l.to.name));
   const made: Collector[] = databases.flatMap((db) => [
     sideCollector(db, context),
-    new LocalWritesCollector(db, context, physical.has(db.name)),
+    ...(bySessions.has(db.name) ? [] : [new LocalWritesCollector(db, context, physical.has(db.name))]),
   ]);
   for (const [name, side] of sides) {
     const chained = native.filter((l) => l.from.name === name || l.to.name === name).map((l) => l.id);

@@ -135,7 +135,7 @@ class Session implements WatcherSession {
     const [facts] = await this.#query<Facts>(factsSql);
     const { reader } = this.options;
     const why = reader === null ? 'the WAL reader is off (read: off)' : reader.silentBecause;
-    const choices = new Map(links.map((link) => [link.id, choose(link.config.heartbeat.watch, facts, why)]));
+    const choices = new Map(links.map((link) => [link.id, choose(link.config, facts, why)]));
     if (!this.#listening && [...choices.values()].some((choice) => choice.mode === 'notify')) {
       await this.#query(`LISTEN ${channel}`);
       this.#listening = true;
@@ -206,11 +206,8 @@ class Session implements WatcherSession {
 }
 
 /** The best mode that is possible; `noWal` says why there are no WAL events, null when there are. */
-function choose(
-  wanted: LinkPlan['config']['heartbeat']['watch'],
-  facts: Facts | undefined,
-  noWal: string | null,
-): WatchChoice {
+function choose(config: LinkPlan['config'], facts: Facts | undefined, noWal: string | null): WatchChoice {
+  const wanted = config.heartbeat.watch;
   if (wanted === 'poll') return { mode: 'poll', why: 'configured' };
   if (wanted === 'binlog') return { mode: 'poll', why: 'a PostgreSQL server has no binlog' };
   if (facts === undefined || facts.recovery) {
@@ -225,6 +222,8 @@ function choose(
     if (facts.notify) return { mode: 'notify', why: 'configured' };
     return { mode: 'poll', why: 'there is no trigger lockgate.heartbeat_notify (ENABLE ALWAYS); run `lockgate setup`' };
   }
+  // Whoever applies through ordinary sessions has its commits flushed as it commits.
+  if (config.via === 'dms' && noWal === null) return { mode: 'wal', why: 'the WAL reader streams' };
   const noFlush = 'there is no trigger lockgate.heartbeat_flush (ENABLE ALWAYS)';
   const notWal = noWal ?? (facts.flush ? null : noFlush);
   if (notWal === null) return { mode: 'wal', why: 'the WAL reader streams and the trigger flushes' };

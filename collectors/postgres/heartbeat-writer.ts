@@ -16,7 +16,7 @@ import type { LinkId } from '../../daemon/core/signal.js';
 import type { PgConnection } from './connection.js';
 import { classify, isServerError, reasonOf } from './pg-errors.js';
 import { keepConnected } from './reconnect.js';
-import { identityOf } from './side-identity.js';
+import { identityOf } from '../session/side-identity.js';
 
 /** What a writer for one PostgreSQL database is made of. */
 export interface PostgresWriterOptions {

@@ -17,6 +17,8 @@ const lookEveryMs = 1_000;
 const settleEveryMs = 200;
 /** Materialized views are listed about so often. */
 const matviewsFreshUs: Us = 30_000_000;
+/** Names that are remembered at most. */
+const mostTables = 10_000;
 /** Writes that are seen within this time of each other are told together. */
 const togetherMs = 50;
 
@@ -53,6 +55,10 @@ export class LocalStream {
   #home = '';
   /** Version 13 copies tables without an origin, so that a copy must be asked for. */
   #copiesLookLocal = false;
+  /** Up to version 16 a materialized view is filled, when it is made, by what looks like inserts of an application. */
+  #newMatviewsLookLocal = false;
+  /** What is known to be no materialized view, so that it need not be asked for at each insert; anew with their list. */
+  #tables = new Set<string>();
   /** Tables whose copy was seen. */
   readonly #copied = new Set<string>();
   /** Settles when everything that was taken so far has been judged; and how much has not been. */
@@ -82,6 +88,7 @@ export class LocalStream {
           check: async (connection) => {
             this.#home = connection.home;
             this.#copiesLookLocal = connection.serverVersion < 140000;
+            this.#newMatviewsLookLocal = connection.serverVersion < 170000;
             await checkWalReading(connection, db, null);
           },
         },
@@ -128,7 +135,12 @@ export class LocalStream {
     const { parts } = this;
     const { application, insertedInto } = commit;
     if (application) {
-      if (!this.#copiesLookLocal || insertedInto === null) return null;
+      if (!this.#newMatviewsLookLocal || insertedInto === null) return null;
+      if (!this.#copiesLookLocal) {
+        return insertedInto.some((table) => this.#tables.has(keyOf(table)))
+          ? null
+          : (signal) => this.#areNewMatviews(insertedInto, signal);
+      }
       return async (signal) => {
         if (await parts.areMatviews(insertedInto, signal)) return true;
         // A table is copied once; of two transactions that filled it one was something else, whichever came first.
@@ -140,6 +152,14 @@ export class LocalStream {
     }
     // A table may have got the name of a view that was dropped since the views were listed.
     return commit.ignored.length > 0 ? (signal) => parts.areMatviews(commit.ignored, signal) : null;
+  }
+
+  async #areNewMatviews(tables: readonly TableName[], signal: AbortSignal): Promise<boolean> {
+    if (await this.parts.areMatviews(tables, signal)) return true;
+    // Of several, one may be a view all the same.
+    const [only] = tables;
+    if (only !== undefined && tables.length === 1 && this.#tables.size < mostTables) this.#tables.add(keyOf(only));
+    return false;
   }
 
   async #answerTo(question: (signal: AbortSignal) => Promise<boolean>): Promise<boolean> {
@@ -188,6 +208,7 @@ export class LocalStream {
         if (at - matviewsAt > matviewsFreshUs) {
           const found = await this.parts.matviews(signal);
           this.#matviews = new Set(found.map(keyOf));
+          this.#tables = new Set();
           matviewsAt = at;
         }
         const look = await this.parts.look(signal);

@@ -8,7 +8,8 @@ import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.j
 import type { PositionNeeds } from '../heartbeat/needs.js';
 import { quoteIdent, type PgConnection } from './connection.js';
 import { judgeDelays } from './flow-state.js';
-import { judgeRetained, judgeRunway, WalRate, type SlotRetention } from './retention.js';
+import { LogRate } from '../session/log-rate.js';
+import { judgeRetained, judgeRunway, type SlotRetention } from './retention.js';
 import { LazySession } from './lazy-session.js';
 import { both, keepLooking, type Look } from '../session/pace.js';
 import { reasonOf } from './pg-errors.js';
@@ -73,7 +74,7 @@ export class PhysicalCollector implements Collector {
   readonly #target: LazySession;
   readonly #names: PhysicalNames;
   #identified: { source: Identified | null; target: Identified | null } = { source: null, target: null };
-  readonly #walRate: WalRate;
+  readonly #walRate: LogRate;
   #running: number | null | undefined;
   #failing: string | null = null;
 
@@ -92,7 +93,7 @@ export class PhysicalCollector implements Collector {
       fromUser: quoteIdent(from.address.user),
       toUser: quoteIdent(to.address.user),
     };
-    this.#walRate = new WalRate(options.learnUs);
+    this.#walRate = new LogRate(options.learnUs);
     const session = {
       applicationName: `lockgate/${context.daemonId}/standby`,
       statementTimeoutMs,

@@ -32,7 +32,8 @@ import {
 import { both, keepLooking, type Look } from '../session/pace.js';
 import { reasonOf } from './pg-errors.js';
 import { LazySession } from './lazy-session.js';
-import { judgeRetained, judgeRunway, WalRate, type SlotRetention } from './retention.js';
+import { LogRate } from '../session/log-rate.js';
+import { judgeRetained, judgeRunway, type SlotRetention } from './retention.js';
 
 /** What the collector is told besides the links. */
 export interface PositionsOptions {
@@ -90,7 +91,7 @@ export class PositionsCollector implements Collector {
   readonly #memories = new Map<string, FlowMemory>();
   readonly #windows = new Map<string, ErrorWindow>();
   readonly #reported = new Map<string, string>();
-  readonly #walRate: WalRate;
+  readonly #walRate: LogRate;
   /** Slots of the subscriptions as the target named them last. */
   #slots: readonly string[] = [];
   #view: { view: TargetView; at: Us } | null = null;
@@ -112,7 +113,7 @@ export class PositionsCollector implements Collector {
       statementTimeoutMs,
       connectTimeoutMs,
     };
-    this.#walRate = new WalRate(options.learnUs);
+    this.#walRate = new LogRate(options.learnUs);
     this.#source = new LazySession(from, session, context.clock);
     this.#target = new LazySession(to, session, context.clock);
   }

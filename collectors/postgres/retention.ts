@@ -1,4 +1,3 @@
-import type { Us } from '../../daemon/core/clock.js';
 import { formatValue } from '../../daemon/core/units.js';
 
 /**
@@ -28,49 +27,8 @@ export interface Retained {
   reason: string | null;
 }
 
-const windowUs: Us = 300_000_000;
-const recentUs: Us = 60_000_000;
-/** Samples closer together than this tell nothing that the others do not. */
-const everyUs: Us = 2_000_000;
 /** Longer than any migration; a rate of nothing must not make it infinite. */
 const longestS = 3650 * 86_400;
-
-/**
- * Learns how fast a server writes WAL: the faster of the last minute and the last five, because what it did before a
- * batch began says nothing about the batch, and a pause of a minute does not end it.
- */
-export class WalRate {
-  readonly #samples: { at: Us; lsn: bigint }[] = [];
-
-  /** Known once `leastUs` have been observed; a minute unless told. */
-  constructor(private readonly leastUs: Us = recentUs) {}
-
-  /** Takes the end of the WAL at an instant; instants rise. */
-  observe(at: Us, lsn: bigint): void {
-    const samples = this.#samples;
-    const last = samples.at(-1);
-    // The server was restored or failed over: what it wrote in its other life is not comparable.
-    if (last !== undefined && lsn < last.lsn) samples.length = 0;
-    // The newest sample is replaced until it is far enough from the one before it, so that the rate is never old.
-    const before = samples.at(-2);
-    if (before !== undefined && at - before.at < everyUs) samples.pop();
-    samples.push({ at, lsn });
-    while (samples.length > 2 && (samples[1]?.at ?? at) <= at - windowUs) samples.shift();
-  }
-
-  /** Bytes per second; null until enough has been observed. */
-  perSecond(): number | null {
-    const [first] = this.#samples;
-    const last = this.#samples.at(-1);
-    if (first === undefined || last === undefined || last.at - first.at < this.leastUs || last.at === first.at) {
-      return null;
-    }
-    const since = (from: { at: Us; lsn: bigint }): number =>
-      last.at === from.at ? 0 : (Number(last.lsn - from.lsn) / (last.at - from.at)) * 1e6;
-    const recent = this.#samples.findLast((s) => s.at <= last.at - recentUs) ?? first;
-    return Math.max(since(first), since(recent));
-  }
-}
 
 /** Bytes of WAL kept back for the worst of a link's flows; `head` is the end of the flushed WAL. */
 export function judgeRetained(from: string, flows: readonly RetainedFlow[], head: bigint): Retained {

@@ -1,4 +1,4 @@
-import { catalogTimeoutMs } from './catalog-watch.js';
+import { catalogTimeoutMs } from '../session/catalog-watch.js';
 import { quoteIdent, type PgConnection } from './connection.js';
 import { APPLICATION_SCHEMA, BUSY } from './coverage-views.js';
 import { nameKey } from './coverage.js';

@@ -4,7 +4,9 @@ import type { MigrationReading, Observation } from '../../daemon/core/observatio
 import { TableChooser } from '../../daemon/core/table-pattern.js';
 import type { CollectorContext } from '../collector.js';
 import { both } from '../session/pace.js';
-import type { CatalogAnswer, CatalogQuestion } from './catalog-watch.js';
+import { noDirection, passiveOf } from '../session/passive.js';
+import type { CatalogAnswer } from '../session/catalog-watch.js';
+import type { CatalogQuestion } from './catalog-watch.js';
 import { quoteIdent } from './connection.js';
 import { readSequences, sequenceGrant } from './sequence-views.js';
 import { chosenSequences, compareSequences, listedBehind, type SequenceState } from './sequences.js';
@@ -17,7 +19,6 @@ export interface SequencesOf {
 
 /** Until the catalogs grow large. */
 const defaultIntervalMs = 5_000;
-const noDirection = 'the direction is unknown, so nobody can say which side is passive';
 
 type Value = Pick<MigrationReading, 'value' | 'reason' | 'bound'>;
 
@@ -66,17 +67,6 @@ export function sequencesBehind(
     },
     unknown: (reason, at) => migrations.map(({ migration }) => reading(migration, { value: null, reason }, at, 0)),
   };
-}
-
-/** The one side that carries no production writes; null while nobody can tell. */
-function passiveOf(
-  source: DatabaseConfig,
-  target: DatabaseConfig,
-  isPassive: CollectorContext['isPassive'],
-): DatabaseConfig | null {
-  const [s, t] = [isPassive?.(source.name) === true, isPassive?.(target.name) === true];
-  if (s === t) return null;
-  return s ? source : target;
 }
 
 function judged(

@@ -40,6 +40,8 @@ const clockWindow = 8;
 export class WalReader implements Collector {
   readonly name: string;
   readonly #from: ReadonlySet<LinkId>;
+  /** Links whose heartbeats are applied in the order of their commits; others may be by several sessions at once. */
+  readonly #ordered: ReadonlySet<LinkId>;
   readonly #samples: ClockSample[] = [];
   /** The newest heartbeat of each link that this stream has brought. */
   readonly #arrived = new Map<LinkId, { seq: number; at: Us }>();
@@ -52,6 +54,7 @@ export class WalReader implements Collector {
     const { db, links } = options;
     this.name = `${db.name}/wal`;
     this.#from = new Set(links.filter((link) => link.from.name === db.name).map((link) => link.id));
+    this.#ordered = new Set(links.filter((link) => link.config.via !== 'dms').map((link) => link.id));
   }
 
   /** Null while it streams; else why it does not. */
@@ -161,7 +164,7 @@ export class WalReader implements Collector {
     if (!ledger.owns(run) || !Number.isSafeInteger(seq)) return;
     if (!this.#from.has(link)) {
       this.#listener?.arrivedByLog({ link, run, seq, home: this.#home });
-      this.#follow(link, seq, at, emit);
+      if (this.#ordered.has(link)) this.#follow(link, seq, at, emit);
       return;
     }
     const sentAt = ledger.sentAt(link, run, seq);

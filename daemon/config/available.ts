@@ -1,3 +1,6 @@
+import type { LinkConfig } from '../core/config.js';
+import type { LinkName } from '../core/signal.js';
+import { APPLIED_BY_SESSIONS } from '../core/stray.js';
 import { isRecord } from './issues.js';
 import type { Path } from './locate.js';
 import type { Problems } from './problems.js';
@@ -26,14 +29,9 @@ const UNAVAILABLE: readonly Unavailable[] = [
   },
   {
     path: link('via'),
-    values: ['dms', 'none'],
+    values: ['none'],
     what: 'this kind of link',
-    hint: 'only `postgres-logical`, `postgres-physical` and `mysql` can be watched',
-  },
-  {
-    path: link('heartbeat', 'external'),
-    what: 'an external heartbeat',
-    hint: "remove this key; lockgate's own heartbeat is used",
+    hint: 'only `postgres-logical`, `postgres-physical`, `mysql` and `dms` can be watched',
   },
   {
     path: ['migrations', '*', 'promotion'],
@@ -112,7 +110,35 @@ const MEASURED: ReadonlySet<string> = new Set([
   'standby.stray_writes',
 ]);
 
-/** Whether this version measures a signal (named relative to its migration); the others are unknown for ever. */
-export function isMeasured(signal: string): boolean {
-  return MEASURED.has(signal) || signal.startsWith('attest.');
+/** What this version measures of a link by DMS: its row, and nothing of its tasks. */
+const MEASURED_BY_DMS: ReadonlySet<string> = new Set(['lag', 'lag_low']);
+
+/** The mechanism of each link of a migration. */
+export type Vias = Readonly<Partial<Record<LinkName, LinkConfig['via'] | undefined>>>;
+
+/**
+ * Why a signal (named relative to its migration) is unknown for ever in this version, over these links; null when it is
+ * measured, for `active.` and `standby.` in one direction at least.
+ */
+export function whyNotMeasured(signal: string, vias: Vias): string | null {
+  if (!MEASURED.has(signal) && !signal.startsWith('attest.')) return 'this version of lockgate does not measure it';
+  const [head = '', name = ''] = signal.split('.');
+  const { forward, reverse } = vias;
+  if (signal === 'sequences.behind') {
+    return forward === 'dms'
+      ? 'sequences and auto-increment counters are not compared over a link by DMS in this version'
+      : null;
+  }
+  if (name === 'local_writes' || name === 'last_local_write_age' || name === 'stray_writes') {
+    // Whichever side is passive: without a link into it, nothing but clients writes to the source.
+    const into = head === 'target' ? [forward] : head === 'source' ? [reverse] : [forward, reverse];
+    return into.every((via) => via === 'dms') ? APPLIED_BY_SESSIONS : null;
+  }
+  const own = head === 'forward' ? [forward] : head === 'reverse' ? [reverse] : [forward, reverse ?? 'dms'];
+  const ofLink = ['forward', 'reverse', 'active', 'standby'].includes(head);
+  if (!ofLink || MEASURED_BY_DMS.has(name) || !own.every((via) => via === 'dms')) return null;
+  if (name === 'lag_by_position' || name === 'agreement') {
+    return 'DMS tells no applied position: there is only the heartbeat row to go by';
+  }
+  return 'this link comes by DMS, whose tasks are not asked in this version: only the heartbeat row is looked at';
 }

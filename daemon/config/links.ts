@@ -33,6 +33,9 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
     checkEngines(via, path, ends, scope);
     checkFlowKeys(via, raw, path, scope);
   }
+  checkTasks(raw, path, scope);
+  const external = raw.heartbeat?.external;
+  if (external !== undefined) checkExternal(external, raw, path, ends, scope);
   const subscriptions = checkSubscriptions(raw, path, scope);
   const intervalUs = microseconds(raw.heartbeat?.interval) ?? DEFAULT_HEARTBEAT_US;
   if (intervalUs < MIN_HEARTBEAT_US) {
@@ -50,7 +53,7 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
     to: ends.to,
     flows: flowsOf(via, raw, subscriptions),
     publication: raw.publication ?? null,
-    heartbeat: { intervalUs, watch },
+    heartbeat: { intervalUs, watch, ...(external === undefined ? {} : { external }) },
     freshnessUs: microseconds(raw.freshness) ?? Math.max(MIN_FRESHNESS_US, 3 * intervalUs),
     retentionLimitBytes: raw.retention_limit === undefined ? null : parseBytes(raw.retention_limit),
     tables: raw.tables === undefined ? null : { include, exclude: raw.tables.exclude ?? [] },
@@ -106,6 +109,34 @@ function checkFlowKeys(via: Via, raw: RawLink, path: Path, scope: Scope): void {
     const hint = 'it belongs to `via: postgres-logical`; remove it';
     scope.problems.add([...path, 'publication'], `a link by \`${via}\` has no \`publication\``, hint, { key: true });
   }
+}
+
+function checkExternal(table: string, raw: RawLink, path: Path, ends: LinkEnds, scope: Scope): void {
+  const at = [...path, 'heartbeat', 'external'];
+  if (!/^[^.`\s]+\.[^.`\s]+$/.test(table)) {
+    scope.problems.add(at, 'this is not the name of a table', 'write it with its database: `percona.heartbeat`');
+  }
+  if (raw.heartbeat?.watch !== undefined && raw.heartbeat.watch !== 'poll') {
+    const hint = 'remove `watch`';
+    scope.problems.add([...path, 'heartbeat', 'watch'], 'an external heartbeat is always polled', hint, { key: true });
+  }
+  for (const name of [ends.from, ends.to]) {
+    const has = name === undefined ? undefined : ends.databases[name]?.engine;
+    if (has === undefined || has === 'mysql') continue;
+    const message = `an external heartbeat is one of pt-heartbeat, on MySQL or MariaDB, and the database \`${name ?? ''}\` is ${has}`;
+    scope.problems.add(at, message, "remove this key; lockgate's own heartbeat is used");
+    return;
+  }
+}
+
+/** The heartbeat's row comes by one task, and proves nothing of the others. */
+function checkTasks(raw: RawLink, path: Path, scope: Scope): void {
+  const tasks = (raw.dms?.tasks ?? []) as (string | undefined)[];
+  if (tasks.length < 2) return;
+  const message =
+    'a link of several DMS tasks is not available in this version: the heartbeat comes by one of them only';
+  const hint = 'name one task, which carries lockgate.heartbeat; what other tasks carry is not watched';
+  scope.problems.add([...path, 'dms', 'tasks', 1], message, hint);
 }
 
 function checkPatterns(raw: RawLink, path: Path, scope: Scope): void {

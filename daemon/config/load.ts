@@ -160,7 +160,12 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
   }
   top.forEach(place);
   checkCircles(placed, scope);
-  warnOfGates(placed, scope);
+  const viasOf = (name: string) => ({
+    forward: raw.migrations?.[name]?.forward?.via,
+    reverse: raw.migrations?.[name]?.reverse?.via,
+  });
+  warnOfGates(placed, viasOf, scope);
+  migrations.warnOfDms(links, scope);
   migrations.warnOfSharedFlows(links, scope);
   migrations.warnOfSameDatabases(databases, scope);
   warnOfUnused(raw, databases, scope);

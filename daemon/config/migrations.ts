@@ -104,7 +104,7 @@ export function gateNames(name: string, raw: RawMigration | undefined, scope: Sc
 function presetOf(raw: RawMigration | undefined, databases: NonNullable<RawConfig['databases']>): Preset {
   if (raw?.gates?.preset !== 'runbook') return { gates: [], missing: [] };
   const link = (written: RawLink | undefined): PresetLink => ({
-    via: written?.via === 'postgres-physical' ? written.via : 'postgres-logical',
+    via: written?.via === undefined || written.via === 'none' ? 'postgres-logical' : written.via,
     limited: written?.retention_limit !== undefined,
   });
   const read = (name: string | undefined) => (name === undefined ? undefined : databases[name]?.read) ?? 'auto';
@@ -177,6 +177,23 @@ export function warnOfSameDatabases(databases: ReadonlyMap<string, DatabaseConfi
       scope.warn(
         `databases.${known} and databases.${name} are the same database, ${where}: heartbeats are written for one of ` +
           'them only, and the lag of the other stays unknown (keep one entry and let the migrations share it)',
+      );
+    }
+  }
+}
+
+/** Warns of what this version does not look at where a link comes by DMS. */
+export function warnOfDms(
+  all: readonly { migration: string; links: ReadonlyMap<LinkName, LinkConfig> }[],
+  scope: Scope,
+): void {
+  for (const { migration, links } of all) {
+    for (const { name, via } of links.values()) {
+      if (via !== 'dms') continue;
+      scope.warn(
+        `${migration}.${name}: DMS itself is not asked in this version (tasks, region, every and endpoint are not used), ` +
+          'so of this link only `lag` and `lag_low` are measured, by the heartbeat row: let the task carry ' +
+          'lockgate.heartbeat, and watch its state, its table errors and its validation by other means',
       );
     }
   }

@@ -17,6 +17,10 @@ export interface PresetLink {
   limited: boolean;
 }
 
+const BY_HAND = 'DMS is not asked in this version: look at its tasks and attest dms-checked';
+/** Why local writes are no condition where DMS applies. */
+export const BY_SESSIONS = 'DMS applies through ordinary sessions, which look like local writes';
+
 /** A gate of a preset while it is put together: what it asks, and what it leaves out and why. */
 export class Recipe {
   readonly #require: string[] = [];
@@ -47,6 +51,7 @@ export class Recipe {
 
   /** The link is level: small by both measures, which agree, with nothing wrong in the machinery and the chain unbroken. */
   level(link: LinkName, { via }: PresetLink, limit: string): this {
+    if (via === 'dms') return this.#levelByRow(link, limit);
     this.ask(
       `${link}.running is 1 for 10m`,
       `${link}.lag < ${limit} for 10m`,
@@ -54,6 +59,7 @@ export class Recipe {
       `${link}.agreement is 1 for 10m`,
       `${link}.continuity is 1`,
     );
+    if (via === 'mysql') return this.ask(`${link}.errors is 0 for 10m`);
     return this.leaveOut(
       `${link}.errors is 0 for 10m`,
       via === 'postgres-physical'
@@ -63,24 +69,60 @@ export class Recipe {
     );
   }
 
+  #levelByRow(link: LinkName, limit: string): this {
+    this.ask(`${link}.lag < ${limit} for 10m`);
+    return this.dmsChecked()
+      .leaveOut(`${link}.lag_by_position < ${limit} for 10m`, 'DMS tells no applied position: only the row counts')
+      .leaveOut(`${link}.agreement is 1 for 10m`, 'there is only the heartbeat row to go by')
+      .leaveOut(`${link}.running is 1 for 10m`, BY_HAND)
+      .leaveOut(`${link}.continuity is 1`, BY_HAND)
+      .leaveOut(`${link}.errors is 0 for 10m`, BY_HAND);
+  }
+
+  /** Someone has looked at the tasks, which lockgate does not ask. */
+  dmsChecked(): this {
+    const condition = 'attest.dms-checked.age < 1h';
+    return this.#require.includes(condition) ? this : this.ask(condition);
+  }
+
+  /** Conditions on a link that nobody but DMS could answer over a link by DMS; asked over any other. */
+  unlessDms({ via }: PresetLink, ...conditions: readonly string[]): this {
+    if (via !== 'dms') return this.ask(...conditions);
+    for (const condition of conditions) this.leaveOut(condition, BY_HAND);
+    return this.dmsChecked();
+  }
+
   /** Every table that ought to be carried is, and its first copy is finished. */
-  carried(link: LinkName): this {
-    return this.ask(`${link}.tables_uncovered is 0`, `${link}.tables_syncing is 0`);
+  carried(link: LinkName, by: PresetLink): this {
+    const [uncovered, condition] = [`${link}.tables_uncovered is 0`, `${link}.tables_syncing is 0`];
+    if (by.via !== 'mysql') return this.unlessDms(by, uncovered, condition);
+    this.ask(uncovered);
+    // The way back begins at the side that has had its rows all along.
+    if (link === 'reverse') return this.leaveOut(condition, 'MySQL replication copies no table, and the way back needs no copy'); // prettier-ignore
+    return this.ask('attest.initial-copy-complete.age < 30d').leaveOut(
+      condition,
+      'MySQL replication copies no table: whoever made the target from a dump or a clone attests initial-copy-complete',
+    );
   }
 
   /** The log that is kept back for the link does not run out of room; without a limit nobody knows how much there is. */
-  roomFor(link: LinkName, { limited }: PresetLink): this {
+  roomFor(link: LinkName, { limited, via }: PresetLink): this {
     const condition = `${link}.runway > 1d`;
+    if (via === 'dms') return this.leaveOut(condition, BY_HAND);
     if (limited) return this.ask(condition);
     return this.leaveOut(
       condition,
-      'the link has no `retention_limit`: set it, or watch the space that the slot keeps back',
+      via === 'mysql'
+        ? 'the link has no `retention_limit`: set it, or add this condition where the source lets its binlogs expire'
+        : 'the link has no `retention_limit`: set it, or watch the space that the slot keeps back',
     );
   }
 
   /** Nobody has written to the side that is passive in this phase. */
-  noStrays(read: DatabaseConfig['read'], side: SideName): this {
+  noStrays(read: DatabaseConfig['read'], side: SideName, by: PresetLink | null): this {
     const condition = 'standby.stray_writes is 0';
+    if (by?.via === 'dms')
+      return this.leaveOut(condition, `${BY_SESSIONS}: make sure that nobody else writes to the ${side}`);
     if (read !== 'off') return this.ask(condition);
     return this.leaveOut(condition, `with \`read: off\` nobody watches the writes of the ${side}: make sure that there are none`); // prettier-ignore
   }

@@ -1,5 +1,5 @@
 import type { DatabaseConfig } from '../core/config.js';
-import { Recipe, type PresetGate, type PresetLink } from './preset-recipe.js';
+import { BY_SESSIONS, Recipe, type PresetGate, type PresetLink } from './preset-recipe.js';
 
 /** What a migration has, as far as a preset depends on it. */
 export interface PresetContext {
@@ -49,7 +49,12 @@ function targetReady({ forward, read }: PresetContext): Recipe {
   gate.ask('source.reachable is 1 for 1m', 'target.reachable is 1 for 1m', 'source.writable is 1 for 1m');
   // A standby refuses writes until it is promoted, and ought to.
   if (forward.via === 'postgres-physical') gate.ask('target.writable is 0 for 1m');
-  else gate.ask('target.writable is 1 for 1m');
+  else if (forward.via === 'mysql') {
+    gate.leaveOut('target.writable is 1 for 1m', 'a replica may be kept read_only until the flip, and does well to be');
+  } else gate.ask('target.writable is 1 for 1m');
+  if (forward.via === 'dms') {
+    return gate.ask('attest.target-prepared.age < 7d').leaveOut('target.local_writes is 0 for 10m', BY_SESSIONS);
+  }
   if (read.target !== 'off') return gate.ask('target.local_writes is 0 for 10m');
   return gate
     .ask('attest.target-prepared.age < 7d')
@@ -57,7 +62,10 @@ function targetReady({ forward, read }: PresetContext): Recipe {
 }
 
 function replicated({ forward }: PresetContext): Recipe {
-  return new Recipe('replicated').level('forward', forward, '10s').carried('forward').roomFor('forward', forward);
+  return new Recipe('replicated')
+    .level('forward', forward, '10s')
+    .carried('forward', forward)
+    .roomFor('forward', forward);
 }
 
 function verified(): Recipe {
@@ -72,7 +80,7 @@ function shiftReads({ forward, read }: PresetContext): Recipe {
   return new Recipe('shift-reads')
     .ask('gate verified open')
     .level('forward', forward, '5s')
-    .noStrays(read.target, 'target')
+    .noStrays(read.target, 'target', forward)
     .trafficChecked()
     .leaveOut('dns.NAME.ttl <= 60s', 'DNS is not watched in this version: attest traffic-checked');
 }
@@ -81,13 +89,12 @@ function flipWrites({ forward, reverse }: PresetContext): Recipe {
   const gate = new Recipe('flip-writes')
     .ask('gate shift-reads open')
     .level('forward', forward, '2s')
-    .ask('forward.backlog_bytes < 16MiB for 10m')
     // Drained within the pause of a second that writes are stopped for.
-    .ask('forward.drain_eta_high < 1s for 1m')
+    .unlessDms(forward, 'forward.backlog_bytes < 16MiB for 10m', 'forward.drain_eta_high < 1s for 1m')
     .ask('source.longest_transaction < 5s for 1m');
   if (forward.via === 'postgres-physical') {
     gate.leaveOut('sequences.behind is 0', 'a standby has its sequences from the WAL: there is nothing to set');
-  } else gate.ask('sequences.behind is 0');
+  } else gate.unlessDms(forward, 'sequences.behind is 0');
   if (reverse === null) return gate.ask('attest.flip-prepared.age < 1h');
   return gate
     .ask('attest.rollback-rehearsed.age < 30d')
@@ -97,16 +104,21 @@ function flipWrites({ forward, reverse }: PresetContext): Recipe {
     );
 }
 
-function drained({ read }: PresetContext): Recipe {
+function drained({ forward, reverse, read }: PresetContext): Recipe {
   const gate = new Recipe('drained')
-    .ask('forward.lag < 1s for 5s', 'forward.lag_by_position < 1s for 5s', 'forward.agreement is 1 for 5s')
+    .ask('forward.lag < 1s for 5s')
+    .unlessDms(
+      forward,
+      ...['forward.lag_by_position < 1s for 5s', 'forward.agreement is 1 for 5s', 'forward.continuity is 1'],
+    )
     // What is open may still commit.
-    .ask('forward.continuity is 1', 'source.longest_transaction < 1s')
+    .ask('source.longest_transaction < 1s')
     .ask('attest.drained-by-hand.age < 5m')
     .leaveOut(
       'fence.drained is 1',
       'there are no fences in this version, and small lag does not prove that writes have stopped: compare the positions and attest drained-by-hand',
     );
+  if (reverse?.via === 'dms') return gate.leaveOut('source.local_writes is 0 for 5s', BY_SESSIONS);
   if (read.source === 'on') return gate.ask('source.local_writes is 0 for 5s');
   return gate.leaveOut(
     'source.local_writes is 0 for 5s',
@@ -116,9 +128,9 @@ function drained({ read }: PresetContext): Recipe {
 
 function ramp({ reverse, read }: PresetContext): Recipe {
   const gate = new Recipe('ramp').ask('target.reachable is 1 for 10m', 'target.writable is 1 for 10m');
-  if (reverse !== null) gate.level('reverse', reverse, '5s').carried('reverse');
+  if (reverse !== null) gate.level('reverse', reverse, '5s').carried('reverse', reverse);
   return gate
-    .noStrays(read.source, 'source')
+    .noStrays(read.source, 'source', reverse)
     .trafficChecked()
     .leaveOut('split_brain is 0', 'not measured in this version: `standby.stray_writes` sees one half of it');
 }
@@ -127,22 +139,28 @@ function rollbackReady({ read }: PresetContext, reverse: PresetLink): Recipe {
   const gate = new Recipe('rollback-ready')
     .ask('source.reachable is 1 for 1m')
     .level('reverse', reverse, '2s')
-    .carried('reverse')
+    .carried('reverse', reverse)
     .roomFor('reverse', reverse)
     // Of the five minutes that a rollback may take, one is for the drain.
-    .ask('reverse.drain_eta_high < 1m')
-    .noStrays(read.source, 'source')
+    .unlessDms(reverse, 'reverse.drain_eta_high < 1m')
+    .noStrays(read.source, 'source', reverse)
     .ask('attest.rollback-verified.age < 1h', 'attest.rollback-rehearsed.age < 30d')
     .leaveOut('verify.mismatched_rows is 0', `${NO_VERIFICATION}: attest rollback-verified`);
   // Nothing sets the sequences of the side that a rollback would write to again.
-  return reverse.via === 'postgres-logical' ? gate.ask('sequences.behind is 0') : gate;
+  return reverse.via === 'postgres-physical' || reverse.via === 'dms' ? gate : gate.ask('sequences.behind is 0');
 }
 
-function decommission({ read }: PresetContext): Recipe {
+function decommission({ reverse, read }: PresetContext): Recipe {
   const gate = new Recipe('decommission', 5 * MINUTE_US)
     .ask('target.reachable is 1 for 1h', 'source.connections is 0 for 7d')
     .ask('attest.backup-checked.age < 1d', 'attest.decommission-approved.age < 1d');
-  if (read.source !== 'off') return gate.ask('source.last_local_write_age > 7d');
+  const bySessions = reverse?.via === 'dms';
+  if (read.source !== 'off' && !bySessions) return gate.ask('source.last_local_write_age > 7d');
+  if (bySessions) {
+    return gate
+      .ask('attest.soak-complete.age < 1d')
+      .leaveOut('source.last_local_write_age > 7d', `${BY_SESSIONS}: attest soak-complete`);
+  }
   return gate
     .ask('attest.soak-complete.age < 1d')
     .leaveOut('source.last_local_write_age > 7d', 'with `read: off` nobody watches local writes: attest soak-complete');

@@ -1,23 +1,34 @@
 import type { SignalCondition } from '../core/condition.js';
-import { isMeasured } from './available.js';
+import type { LinkConfig } from '../core/config.js';
+import type { LinkName } from '../core/signal.js';
+import { whyNotMeasured, type Vias } from './available.js';
 import type { PlacedGate } from './gates.js';
 import type { Scope } from './scope.js';
 
+/** Signals that a kind of link never has a value of. */
+const NEVER: Readonly<Partial<Record<LinkConfig['via'], readonly string[]>>> = { mysql: ['tables_syncing'] };
+
 /** Warns of gates that are allowed but prove less than they seem to, or can never open. */
-export function warnOfGates(gates: ReadonlyMap<string, PlacedGate>, scope: Scope): void {
+export function warnOfGates(
+  gates: ReadonlyMap<string, PlacedGate>,
+  viasOf: (migration: string) => Vias,
+  scope: Scope,
+): void {
   for (const [id, { gate, origin }] of gates) {
     // Nobody wrote a preset's conditions, so nobody needs to be told of them.
     if (origin.preset) continue;
     const own = gate.require.filter((c) => c.kind === 'signal');
     const all = signalsOf(id, gates, new Set());
     for (const condition of own) {
+      const vias = viasOf(condition.migration);
       const link = /^(.*)\.lag$/.exec(condition.signal)?.[1];
       const seconded = all.some(
         (c) =>
           c.migration === condition.migration &&
           (c.signal === `${link ?? ''}.lag_by_position` || c.signal === `${link ?? ''}.agreement`),
       );
-      if (link !== undefined && !seconded) {
+      const canBe = whyNotMeasured(`${link ?? ''}.agreement`, vias) === null;
+      if (link !== undefined && canBe && !seconded) {
         scope.warn(
           `gate ${id}: \`${link}.lag\` alone proves that the heartbeat's row arrives, not that the data does: it stays ` +
             `small when an application table leaves the replication or a second flow stops (require ` +
@@ -33,10 +44,20 @@ export function warnOfGates(gates: ReadonlyMap<string, PlacedGate>, scope: Scope
       if (condition.threshold === 0 && condition.op === '>=' && condition.signal.split('.')[1] !== 'clock_skew') {
         scope.warn(`gate ${id}: \`${condition.text}\` is true of every value, so it asks nothing`);
       }
-      if (!isMeasured(condition.signal)) {
+      const [head = '', signal = ''] = condition.signal.split('.');
+      // The two that follow the direction may stand for either link.
+      const via = vias[(head === 'active' ? 'forward' : head === 'standby' ? 'reverse' : head) as LinkName];
+      if (via !== undefined && NEVER[via]?.includes(signal) === true) {
         scope.warn(
-          `gate ${id}: \`${condition.signal}\` is not measured in this version, so \`${condition.text}\` stays unknown ` +
-            'and the gate cannot open',
+          `gate ${id}: \`${condition.signal}\` is never known over \`via: ${via}\`, so \`${condition.text}\` stays unknown ` +
+            'and the gate cannot open (compare the data, and ask for an attestation of it)',
+        );
+      }
+      const why = whyNotMeasured(condition.signal, vias);
+      if (why !== null) {
+        scope.warn(
+          `gate ${id}: \`${condition.signal}\` is not measured in this version (${why}), so \`${condition.text}\` stays ` +
+            'unknown and the gate cannot open',
         );
       }
     }

@@ -87,7 +87,12 @@ export interface LinkConfig {
   flows: readonly string[];
   /** Which publication carries the heartbeat table; null: the first subscription's first. */
   publication: string | null;
-  heartbeat: { intervalUs: Us; watch: 'auto' | 'wal' | 'binlog' | 'notify' | 'poll' };
+  heartbeat: {
+    intervalUs: Us;
+    watch: 'auto' | 'wal' | 'binlog' | 'notify' | 'poll';
+    /** `database.table` of a heartbeat that another tool writes; then none of our own is written. */
+    external?: string | null;
+  };
   /** Freshness of this link's signals other than lag. */
   freshnessUs: Us;
   /** Log that the source's disk can keep back for this link; null when nothing is configured. */

@@ -145,11 +145,14 @@ export function foldChain(
   const driven = { ...memory.driven };
   for (const { key, what, position, driver, life, still } of facts.driven ?? []) {
     const before = driven[key];
-    const last = before?.life === life && before.driver === driver ? parsePosition(before.position) : null;
-    if (last !== null && !reached(last, position)) {
-      found.push(`${what} moved from ${formatPosition(last)} to ${formatPosition(position)} by hand: ${still}`);
+    const text = formatPosition(position);
+    const same = before?.life === life && before.driver === driver;
+    const last = same ? parsePosition(before.position) : null;
+    // The empty set has no text, and is a place that one can be moved from all the same.
+    if (last === null ? same && before.position === '' && text !== '' : !reached(last, position)) {
+      found.push(`${what} moved from ${last === null ? 'nothing' : formatPosition(last)} to ${text} by hand: ${still}`);
     }
-    driven[key] = { position: formatPosition(position), driver, life };
+    driven[key] = { position: text, driver, life };
   }
   const counters = { ...memory.counters };
   for (const { key, fallen, value, life } of facts.counters ?? []) {

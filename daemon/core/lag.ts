@@ -214,11 +214,11 @@ export class LagTracker {
     const observedAt = Math.max(newest?.at ?? oldest.sentAt, this.answeredAt ?? -Infinity);
     const lowUs = this.rows.lowOutstandingUs();
     if (newest === null || !this.vouched(newest, oldest, committed)) {
-      const reason = this.lossReason() ?? notVouched(newest, oldest, now);
+      const reason = this.lossReason() ?? `${notVouched(newest, oldest, now)}${this.onlyRow(newest)}`;
       if (committed === null) return both(unknown(reason, observedAt));
       return both({ ...known(lowUs / 1e6, observedAt, this.options.lagFreshUs, reason), bound: 'at-least' });
     }
-    const remark = this.lossReason();
+    const remark = this.lossReason() ?? this.longUnseen(oldest, now);
     const high = known(newest.highUs / 1e6, observedAt, this.options.lagFreshUs, remark);
     const low = known(Math.max(newest.lowUs, lowUs) / 1e6, observedAt, this.options.lagFreshUs, remark);
     return { high: { ...high, growsFrom: oldest.oldestSentAt }, low };
@@ -232,6 +232,22 @@ export class LagTracker {
   private vouched(newest: Arrival, oldest: Outstanding<null>, committed: Outstanding<null> | null): boolean {
     if (oldest.oldestSentAt - newest.sentAt > this.options.lagFreshUs) return false;
     return newest.id > this.brokenSeq || (committed !== null && committed.id <= this.brokenSeq);
+  }
+
+  /** What may be wrong when nothing has ever come, where no position tells. */
+  private onlyRow(newest: Arrival | null): string {
+    return this.flows.size > 0 || newest !== null
+      ? ''
+      : ': either nothing is copied, or lockgate.heartbeat is not part of what is copied';
+  }
+
+  /** What may be wrong when nothing has come for long, where no position tells; null while it is not long. */
+  private longUnseen(oldest: Outstanding<null>, now: Us): string | null {
+    if (this.flows.size > 0 || now - oldest.oldestSentAt <= this.options.freshUs) return null;
+    return (
+      'nothing newer arrives: what copies the rows is behind or has stopped, or it copies lockgate.heartbeat no longer. ' +
+      'There is no applied position that could tell the two apart'
+    );
   }
 
   /** What the target has lost, for people; null when it has lost nothing, or has it back. */

@@ -260,6 +260,9 @@ export interface DirectionTouched {
 /** When what an observation says was asked for; null where it tells of a fault or an event, which do not go out of date. */
 export function askedAtOf(o: Observation): Us | null {
   switch (o.kind) {
+    case 'heartbeat-sent':
+      // One that another tool writes is told of after the look that did not show it yet.
+      return o.at;
     case 'heartbeat-visible':
       return o.askedAt;
     case 'applied':

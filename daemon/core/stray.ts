@@ -13,6 +13,10 @@
 import type { Us } from './clock.js';
 import { known, unknown, type Reading } from './signal.js';
 
+/** Why local writes are unknown where replication applies them like any client. */
+export const APPLIED_BY_SESSIONS =
+  'DMS applies through ordinary sessions, so what it writes here cannot be told apart from local writes';
+
 /** A local write as the reader saw it: never row content. */
 export interface LocalWrite {
   /** Where in the server's log it committed, as the server prints it. */

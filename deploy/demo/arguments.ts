@@ -1,7 +1,13 @@
+/** Kinds of servers that the demo can show. */
+export type DemoEngine = 'postgres' | 'mysql' | 'mariadb';
+const ENGINES: readonly DemoEngine[] = ['postgres', 'mysql', 'mariadb'];
+
 /** What the demo was asked to do. */
 export interface DemoOptions {
   /** The tour alone, unattended: it ends with 0 or 1 instead of staying up. */
   readonly once: boolean;
+  /** Which servers. */
+  readonly engine: DemoEngine;
   /** Port of the API; null picks one. */
   readonly port: number | null;
 }
@@ -12,7 +18,7 @@ export const DEFAULT_PORT = 9188;
 /** What `--help` prints. */
 export const HELP = `Usage: npm run demo -- [options]
 
-Starts two PostgreSQL 18 servers with logical replication between them and a shop that writes all the time, sets up
+Starts two PostgreSQL 18 servers with logical replication between them (or MySQL or MariaDB with their own) and a shop that writes all the time, sets up
 lockgate with a least-privileged user and runs the real daemon on them. Then it shows how a gate opens, how it closes
 when replication breaks, and how it opens again. Afterwards it stays up until Ctrl-C, with keys to break and to heal.
 
@@ -20,6 +26,7 @@ Nothing is left behind: the servers live in a folder under the system's temporar
 
 Options:
   --once       only the tour, unattended and with shorter holds; exits 0 only if everything was observed as expected
+  --engine E   postgres (the default), mysql or mariadb; the latter two are fetched from Debian when they are not here
   --port N     port of the API on 127.0.0.1 (default: ${DEFAULT_PORT}, or a free one when that is taken)
   -h, --help   show this help
 
@@ -30,11 +37,17 @@ Exit codes: 0 as expected, 1 a step failed, 2 wrong usage, 130 or 143 interrupte
 export function parseArguments(args: readonly string[]): DemoOptions | 'help' | { readonly problem: string } {
   let once = false;
   let port: number | null = null;
+  let engine: DemoEngine = 'postgres';
   for (let i = 0; i < args.length; i++) {
     const [name, inline] = splitOption(args[i] ?? '');
     if (name === '--help' || name === '-h') return 'help';
     if (name === '--once' && inline === undefined) {
       once = true;
+    } else if (name === '--engine') {
+      const text = inline ?? args[++i] ?? '';
+      const found = ENGINES.find((each) => each === text);
+      if (found === undefined) return { problem: `--engine is one of ${ENGINES.join(', ')}, not "${text}"` };
+      engine = found;
     } else if (name === '--port') {
       const text = inline ?? args[++i] ?? '';
       port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
@@ -43,7 +56,7 @@ export function parseArguments(args: readonly string[]): DemoOptions | 'help' | 
       return { problem: `unknown argument: ${args[i] ?? ''}` };
     }
   }
-  return { once, port };
+  return { once, engine, port };
 }
 
 function splitOption(arg: string): [string, string | undefined] {

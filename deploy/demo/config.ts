@@ -1,5 +1,4 @@
-import { DATABASE } from './shop.js';
-import { SUBSCRIPTION } from './replicated-shop.js';
+import type { DemoShop } from './demo-shop.js';
 
 /** The migration and the gate that the demo shows. */
 export const MIGRATION = 'shop';
@@ -11,8 +10,7 @@ export const THRESHOLD = '1s';
 export interface DemoConfig {
   readonly port: number;
   readonly storePath: string;
-  readonly sourcePort: number;
-  readonly targetPort: number;
+  readonly shop: Pick<DemoShop, 'entry' | 'link' | 'source' | 'target'>;
   /** Of the user `lockgate`, on both sides. */
   readonly password: string;
   readonly holdSeconds: number;
@@ -20,21 +18,19 @@ export interface DemoConfig {
 
 /** The configuration file of the demo's daemon. */
 export function configYaml(c: DemoConfig): string {
-  const url = (port: number): string =>
-    `postgres://lockgate:${c.password}@127.0.0.1:${port}/${DATABASE}?sslmode=disable`;
+  const { shop, password } = c;
   const hold = `< ${THRESHOLD} for ${c.holdSeconds}s`;
   return `daemon: { id: demo, listen: 127.0.0.1:${c.port} }
 store: { path: ${JSON.stringify(c.storePath)} }
 databases:
-  onprem: { engine: postgres, url: ${JSON.stringify(url(c.sourcePort))} }
-  aws: { engine: postgres, url: ${JSON.stringify(url(c.targetPort))} }
+  onprem: ${shop.entry(shop.source.port, password)}
+  aws: ${shop.entry(shop.target.port, password)}
 migrations:
   ${MIGRATION}:
     source: onprem
     target: aws
     forward:
-      via: postgres-logical
-      subscription: ${SUBSCRIPTION}
+      ${shop.link.replaceAll(', ', '\n      ')}
       heartbeat: { interval: 500ms }
     gates:
       flip-writes:

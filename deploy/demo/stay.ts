@@ -51,8 +51,8 @@ export async function stay(
     );
   };
   const release = keys?.((key) => {
-    if (key === 'b') act('broken: the subscription is disabled', shop.break());
-    if (key === 'h') act('healed: the subscription is enabled', shop.heal());
+    if (key === 'b') act(`broken: ${shop.words.breaks}`, shop.break());
+    if (key === 'h') act(`healed: ${shop.words.heals}`, shop.heal());
     if (key === 'q') quit();
   });
   try {

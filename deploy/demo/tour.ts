@@ -7,10 +7,10 @@ import { messageOf } from '../../daemon/core/errors.js';
 import { configYaml, GATE, MIGRATION, THRESHOLD } from './config.js';
 import { inBrief, watchGate, type Sample } from './gate-watch.js';
 import { Daemon, setup, writePrivate } from './lockgate.js';
-import { CUSTOMARY_QUERY, ReplicatedShop, SUBSCRIPTION } from './replicated-shop.js';
+import type { DemoShop, DemoWords } from './demo-shop.js';
 import { runFolder } from './run-folder.js';
 import type { Screen } from './screen.js';
-import { DATABASE, FIRST_ORDERS, Writer } from './shop.js';
+import { DATABASE, FIRST_ORDERS, type Writer } from './shop.js';
 
 /** How fast the shop sells. */
 const ORDERS_PER_SECOND = 40;
@@ -29,13 +29,16 @@ export interface TourOptions {
   readonly signal: AbortSignal;
   readonly port: number;
   readonly holdSeconds: number;
+  readonly words: DemoWords;
+  /** Starts the servers. */
+  readonly start: () => Promise<DemoShop>;
   /** Takes what undoes each part as soon as it exists. */
   readonly onEnd: (cleanup: () => Promise<void>) => void;
 }
 
 /** What runs when the tour is over. */
 export interface Running {
-  readonly shop: ReplicatedShop;
+  readonly shop: DemoShop;
   readonly writer: Writer;
   readonly daemon: Daemon;
   readonly configFile: string;
@@ -46,25 +49,25 @@ export class StepFailed extends Error {}
 
 /** Runs the whole tour; rejects with StepFailed at the first step that is not observed as expected. */
 export async function tour(options: TourOptions): Promise<Running> {
-  const { screen, signal, port, holdSeconds, onEnd } = options;
+  const { screen, signal, port, holdSeconds, onEnd, words } = options;
   const step = <T>(title: string, expected: string, run: () => Promise<[T, string]>): Promise<T> =>
     runStep(screen, signal, title, expected, run);
 
-  const shop = await step('Two PostgreSQL 18 servers', 'both accept connections', async () => {
+  const shop = await step(words.servers, 'both accept connections', async () => {
     const from = performance.now();
-    const started = await ReplicatedShop.start();
+    const started = await options.start();
     onEnd(() => started.destroy());
     screen.say(`onprem  127.0.0.1:${started.source.port}  the source: ${FIRST_ORDERS} orders`);
-    screen.say(`aws     127.0.0.1:${started.target.port}  the target: the same tables, empty`);
+    screen.say(`aws     127.0.0.1:${started.target.port}  the target: ${words.targetHas}`);
     return [started, `up and filled after ${seconds(from)}`];
   });
 
   const writer = await step(
-    'Logical replication while the shop goes on selling',
+    `${words.replication} while the shop goes on selling`,
     'every table copied, and orders placed meanwhile arrive',
     async () => {
       const from = performance.now();
-      const writing = new Writer(shop.shopUrl, ORDERS_PER_SECOND);
+      const writing = shop.writer(ORDERS_PER_SECOND);
       await writing.start();
       onEnd(() => writing.stop());
       await shop.replicate();
@@ -85,8 +88,7 @@ export async function tour(options: TourOptions): Promise<Running> {
       password,
       holdSeconds,
       storePath: join(runFolder().path, 'lockgate.db'),
-      sourcePort: shop.source.port,
-      targetPort: shop.target.port,
+      shop,
     }),
   );
   await step(
@@ -139,7 +141,7 @@ export async function tour(options: TourOptions): Promise<Running> {
   );
 
   await step(
-    `Replication breaks: alter subscription ${SUBSCRIPTION} disable`,
+    `Replication breaks: ${words.breaks}`,
     `closed within ${CLOSES_WITHIN_MS / 1000} s, naming what broke; lag grows by a second per second`,
     async () => {
       const from = performance.now();
@@ -164,7 +166,7 @@ export async function tour(options: TourOptions): Promise<Running> {
       quote(last);
       const missing = await shop.orders();
       screen.say(`orders on onprem: ${missing.source}, on aws: ${missing.target}`);
-      screen.say(`meanwhile, on onprem:  ${CUSTOMARY_QUERY}  ->  ${await shop.customaryLag()}`);
+      screen.say(`meanwhile, on ${words.customaryAt}:  ${words.customary}  ->  ${await shop.customaryLag()}`);
       if (missing.source <= missing.target) throw new Error('no order is missing on aws: nothing was broken');
       // The first answer may still be from before the oldest heartbeat that is missing was sent.
       if (grown < passed - 1 || grown > passed + 1) {
@@ -179,16 +181,12 @@ export async function tour(options: TourOptions): Promise<Running> {
     },
   );
 
-  await step(
-    `Healed: alter subscription ${SUBSCRIPTION} enable`,
-    `catches up, holds for ${holdSeconds} s anew, opens`,
-    async () => {
-      const from = performance.now();
-      await shop.heal();
-      await opens(from);
-      return [undefined, `open ${seconds(from)} after it was healed`];
-    },
-  );
+  await step(`Healed: ${words.heals}`, `catches up, holds for ${holdSeconds} s anew, opens`, async () => {
+    const from = performance.now();
+    await shop.heal();
+    await opens(from);
+    return [undefined, `open ${seconds(from)} after it was healed`];
+  });
 
   await step(
     'lockgate cannot measure: its right to write heartbeats is revoked',

@@ -79,7 +79,13 @@ describe.each(testedFlavours)('setup on $flavour', ({ flavour, left }) => {
     });
 
     it('grants no more than is needed', async () => {
-      const common = ['INSERT on direction', 'PROCESS on *', 'REPLICATION SLAVE on *', 'SELECT on lockgate'];
+      const common = [
+        'INSERT on direction',
+        'PROCESS on *',
+        'REFERENCES on *',
+        'REPLICATION SLAVE on *',
+        'SELECT on lockgate',
+      ];
       const status =
         flavour === 'mysql'
           ? ['REPLICATION CLIENT on *', 'XA_RECOVER_ADMIN on *']

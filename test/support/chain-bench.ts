@@ -1,4 +1,5 @@
 /** Runs the chain's collector against real servers, and remembers what it sees as the daemon does, over restarts too. */
+import { MysqlChainCollector } from '../../collectors/mysql/chain.js';
 import { ChainCollector } from '../../collectors/postgres/chain.js';
 import type { LinkPlan } from '../../collectors/collector.js';
 import { Chains, type ChainMemories } from '../../daemon/chains.js';
@@ -22,7 +23,7 @@ export class ChainBench {
   constructor(
     private readonly from: DatabaseConfig,
     private readonly to: DatabaseConfig,
-    via: 'postgres-logical' | 'postgres-physical',
+    private readonly via: 'postgres-logical' | 'postgres-physical' | 'mysql',
     flows: readonly string[],
   ) {
     this.plan = planOf(from, to, { via, flows });
@@ -37,7 +38,8 @@ export class ChainBench {
   /** The same, without waiting. */
   begin(): void {
     this.chains = new Chains(JSON.parse(JSON.stringify(this.chains.kept)) as ChainMemories);
-    const collector = new ChainCollector(this.from, this.to, [this.plan], contextOf(), 200);
+    const Kind = this.via === 'mysql' ? MysqlChainCollector : ChainCollector;
+    const collector = new Kind(this.from, this.to, [this.plan], contextOf(), 200);
     this.listening = listenTo(collector, (o) => this.take(o));
   }
 

@@ -3,13 +3,15 @@ import { expect } from 'vitest';
 import type { JournalEntry } from '../../daemon/store/store.js';
 import type { PostgresServer } from '../../deploy/demo/postgres-server.js';
 import { GateWatch, workspace, type Daemon, type Workspace } from './lockgate.js';
+import type { MysqlPair } from './mysql-pair.js';
+import { setUpMysql } from './mysql-scenario.js';
 import { database } from './pair.js';
 import { setUp } from './scenario-setup.js';
 
 /** How soon after a fault's effect the gate on the chain must not be open any more, in milliseconds. */
 const boundMs = 3_000;
 
-/** What is watched: two servers, and the ports by which the daemon reaches them. */
+/** What is watched: two PostgreSQL servers, and the ports by which the daemon reaches them. */
 export interface ChainSides {
   readonly source: PostgresServer;
   readonly target: PostgresServer;
@@ -38,27 +40,52 @@ export class ChainScenario {
     readonly lag: GateWatch,
   ) {}
 
-  /** Sets both sides up, starts the daemon, and waits until both gates are open. */
+  /** Sets both sides of a link by logical replication up, starts the daemon, and waits until both gates are open. */
   static async start({ source, target, sourcePort, targetPort }: ChainSides): Promise<ChainScenario> {
     const url = (port: number): string => `postgres://lockgate:pw@127.0.0.1:${port}/${database}?sslmode=disable`;
-    const lockgate = await workspace(
-      (port) => `
-daemon: { id: tester, listen: 127.0.0.1:${port} }
+    return await ChainScenario.begin(
+      `
 databases:
   onprem: { engine: postgres, url: "${url(sourcePort)}" }
-  aws: { engine: postgres, url: "${url(targetPort)}" }
+  aws: { engine: postgres, url: "${url(targetPort)}" }`,
+      'via: postgres-logical, subscription: shop_sub',
+      (lockgate) => setUp(lockgate, { source, target, database }),
+    );
+  }
+
+  /** The same for MySQL's own replication. */
+  static async startMysql(pair: MysqlPair): Promise<ChainScenario> {
+    const url = (port: number): string => `mysql://lockgate:pw@127.0.0.1:${port}/${pair.database}`;
+    return await ChainScenario.begin(
+      `
+databases:
+  onprem: { engine: mysql, url: "${url(pair.sourceProxy.port)}" }
+  aws: { engine: mysql, url: "${url(pair.targetProxy.port)}" }`,
+      'via: mysql',
+      (lockgate) => setUpMysql(lockgate, pair),
+    );
+  }
+
+  private static async begin(
+    databases: string,
+    link: string,
+    prepare: (lockgate: Workspace) => Promise<void>,
+  ): Promise<ChainScenario> {
+    const lockgate = await workspace(
+      (port) => `
+daemon: { id: tester, listen: 127.0.0.1:${port} }${databases}
 migrations:
   shop:
     source: onprem
     target: aws
-    forward: { via: postgres-logical, subscription: shop_sub, heartbeat: { interval: 500ms } }
+    forward: { ${link}, heartbeat: { interval: 500ms } }
     gates:
       lag: { require: "forward.lag < 2s" }
       whole: { require: "forward.continuity is 1" }
 `,
     );
     try {
-      await setUp(lockgate, { source, target, database });
+      await prepare(lockgate);
       const daemon = await lockgate.start();
       const [whole, lag] = [new GateWatch(lockgate.url, 'shop/whole'), new GateWatch(lockgate.url, 'shop/lag')];
       const scenario = new ChainScenario(lockgate, daemon, whole, lag);
@@ -101,13 +128,7 @@ migrations:
 
   /** Someone accepts what has broken. */
   async accept(): Promise<void> {
-    const { status } = await fetch(`${this.lockgate.url}/v1/migrations/shop/attestations/continuity-accepted`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ by: 'a test', note: 'it is known' }),
-      signal: AbortSignal.timeout(10_000),
-    });
-    expect(status).toBe(201);
+    await acceptChain(this.lockgate.url);
     await this.whole.until(['open'], 10_000);
   }
 
@@ -151,4 +172,15 @@ migrations:
     await this.accept();
     return times;
   }
+}
+
+/** Accepts what has broken in the migration `shop` of a daemon. */
+export async function acceptChain(daemonUrl: string): Promise<void> {
+  const { status } = await fetch(`${daemonUrl}/v1/migrations/shop/attestations/continuity-accepted`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ by: 'a test', note: 'it is known' }),
+    signal: AbortSignal.timeout(10_000),
+  });
+  expect(status).toBe(201);
 }

@@ -52,6 +52,8 @@ ${Object.entries(options.gates ?? {})
           - forward.lag_by_position ${lag}
           - forward.agreement is 1
           - forward.running is 1
+          - forward.tables_uncovered is 0
+          - forward.continuity is 1
 ${(options.require ?? []).map((c) => `          - ${c}\n`).join('')}`;
 }
 

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Config, GateConfig } from '../../daemon/core/config.js';
 import { ConfigError } from '../../daemon/core/errors.js';
-import { isMeasured } from '../../daemon/config/available.js';
+import { whyNotMeasured } from '../../daemon/config/available.js';
 import { explainConfig, loadConfigFile } from '../../daemon/config/load.js';
 import { goodText, load, problemsIn, small } from './config-inputs.js';
 
@@ -200,12 +200,13 @@ describe('preset: runbook', () => {
   it('asks only for what this version measures, and says what it leaves out', () => {
     const config = load(small({ shop: `reverse: ${back}\ngates: { preset: runbook }` }));
     const explained = explainConfig(config);
+    const native = { forward: 'postgres-logical', reverse: 'postgres-logical' } as const;
     expect(explained.length).toBe(9);
     for (const { conditions, leftOut } of explained) {
       for (const { reason } of leftOut) expect(reason).not.toBe('');
       for (const { condition, origin } of conditions) {
         expect(origin).toBe('preset');
-        if (condition.kind === 'signal') expect(isMeasured(condition.signal), condition.text).toBe(true);
+        if (condition.kind === 'signal') expect(whyNotMeasured(condition.signal, native), condition.text).toBeNull();
       }
     }
     expect(config.warnings).toEqual([]);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseTablePattern, TableChooser } from '../../daemon/core/table-pattern.js';
-import { catalogPauseMs, catalogRetryMs } from '../../collectors/postgres/catalog-watch.js';
+import { catalogPauseMs, catalogRetryMs } from '../../collectors/session/catalog-watch.js';
 import {
   judgeCoverage,
   judgeSyncing,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { judgeRetained, judgeRunway, WalRate, type SlotRetention } from '../../collectors/postgres/retention.js';
+import { judgeRetained, judgeRunway, type SlotRetention } from '../../collectors/postgres/retention.js';
+import { LogRate } from '../../collectors/session/log-rate.js';
 
 const S = 1_000_000;
 const MiB = 1024 * 1024;
@@ -7,7 +8,7 @@ const tenYears = 3650 * 86_400;
 
 describe('the rate of WAL', () => {
   const rateOf = (samples: readonly (readonly [s: number, mib: number])[]): number | null => {
-    const rate = new WalRate();
+    const rate = new LogRate();
     for (const [s, mib] of samples) rate.observe(s * S, BigInt(Math.round(mib * MiB)));
     const perSecond = rate.perSecond();
     return perSecond === null ? null : perSecond / MiB;
@@ -40,7 +41,7 @@ describe('the rate of WAL', () => {
   });
 
   it('keeps few samples, however often it is looked at', () => {
-    const rate = new WalRate();
+    const rate = new LogRate();
     for (let i = 0; i < 60_000; i++) rate.observe(i * 10_000, BigInt(i) * 1000n);
     expect(rate.perSecond()).toBeCloseTo(100_000, -3);
   });

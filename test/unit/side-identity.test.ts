@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { EntryHomes } from '../../daemon/homes.js';
-import { directAddress, endpointOf, wanderingEndpoint } from '../../collectors/postgres/endpoint.js';
-import { SideIdentity, identified, identityOf, type Member } from '../../collectors/postgres/side-identity.js';
+import { directAddress, endpointOf, wanderingEndpoint } from '../../collectors/session/endpoint.js';
+import { SideIdentity, identified, identityOf, type Member } from '../../collectors/session/side-identity.js';
 import { databaseAt } from '../support/listening.js';
 import { FakeClock } from '../support/fake-clock.js';
 

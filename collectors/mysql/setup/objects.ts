@@ -1,7 +1,7 @@
 /** What lockgate needs on a MySQL or MariaDB server: its tables, its account, and what the account may do. */
 import type { DatabaseConfig } from '../../../daemon/core/config.js';
 import type { LinkPlan } from '../../collector.js';
-import { quoteLiteral, type MysqlConnection, type ServerVersion } from '../connection.js';
+import { quoteIdent, quoteLiteral, type MysqlConnection, type ServerVersion } from '../connection.js';
 
 /** What one server is in the links of the configuration. */
 export interface SidePlan {
@@ -10,13 +10,24 @@ export interface SidePlan {
   readonly writes: boolean;
   /** Links by MySQL's own replication that end here: what is made at their beginnings arrives by itself. */
   readonly receives: readonly LinkPlan[];
+  /** Tables of heartbeats that another tool writes, `database.table`, each once. */
+  readonly external: readonly string[];
 }
 
 /** Works out what a server has to be ready for. */
 export function sidePlan(database: DatabaseConfig, links: readonly LinkPlan[]): SidePlan {
   return {
     database,
-    writes: links.some((l) => l.from.name === database.name && l.config.via !== 'none'),
+    writes: links.some(
+      (l) => l.from.name === database.name && l.config.via !== 'none' && (l.config.heartbeat.external ?? null) === null,
+    ),
+    external: [
+      ...new Set(
+        links
+          .filter((l) => l.from.name === database.name || l.to.name === database.name)
+          .flatMap((l) => l.config.heartbeat.external ?? []),
+      ),
+    ],
     receives: links.filter((l) => l.to.name === database.name && l.config.via === 'mysql'),
   };
 }
@@ -93,8 +104,8 @@ export function accountSql({ user, host }: Account): string {
 /** Privileges at one level, and the statement that gives them. */
 export interface Grant {
   readonly why: string;
-  /** `*`, `lockgate` or a table of it. */
-  readonly on: '*.*' | 'lockgate.*' | 'lockgate.heartbeat' | 'lockgate.direction';
+  /** `*.*`, `lockgate.*`, or a table with its database. */
+  readonly on: string;
   /** As information_schema names them. */
   readonly privileges: readonly string[];
 }
@@ -106,7 +117,7 @@ export interface Grant {
 export function grantsFor(plan: SidePlan, version: ServerVersion | null): Grant[] {
   return [
     {
-      why: 'let the daemon see replication, positions, all sessions and prepared transactions',
+      why: 'let the daemon see replication, positions, all sessions, prepared transactions, and which tables there are',
       on: '*.*',
       privileges: globalPrivileges(version),
     },
@@ -120,6 +131,11 @@ export function grantsFor(plan: SidePlan, version: ServerVersion | null): Grant[
           } as const,
         ]
       : []),
+    ...plan.external.map((table) => ({
+      why: `let the daemon read ${table}, which pt-heartbeat writes`,
+      on: table,
+      privileges: ['SELECT'],
+    })),
     {
       why: 'let the daemon record the direction of a migration',
       on: 'lockgate.direction',
@@ -129,7 +145,8 @@ export function grantsFor(plan: SidePlan, version: ServerVersion | null): Grant[
 }
 
 function globalPrivileges(version: ServerVersion | null): string[] {
-  const common = ['REPLICATION SLAVE', 'PROCESS'];
+  // REFERENCES shows names of tables and columns, and counters; alone it lets nobody read or change anything.
+  const common = ['REPLICATION SLAVE', 'PROCESS', 'REFERENCES'];
   if (version === null) return [...common, 'REPLICATION CLIENT'];
   const { flavour, number } = version;
   if (flavour === 'mysql') {
@@ -144,7 +161,12 @@ function globalPrivileges(version: ServerVersion | null): string[] {
 export function grantSql(grant: Grant, account: Account, version: ServerVersion | null): string {
   const some =
     version === null && grant.on === '*.*' ? ' /*!80000 , XA_RECOVER_ADMIN */ /*M!100509 , SLAVE MONITOR */' : '';
-  return `GRANT ${grant.privileges.join(', ')}${some} ON ${grant.on} TO ${accountSql(account)};`;
+  return `GRANT ${grant.privileges.join(', ')}${some} ON ${placeSql(grant.on)} TO ${accountSql(account)};`;
+}
+
+/** Ours need no quotes; another tool's table may be called anything. */
+function placeSql(on: string): string {
+  return on === '*.*' || on.startsWith('lockgate.') ? on : on.split('.').map(quoteIdent).join('.');
 }
 
 /** The privileges that an account has at a level, itself or at a wider level. */

@@ -1,7 +1,7 @@
 import { LockgateError } from '../../../daemon/core/errors.js';
 import type { Finding } from '../../collector.js';
 import { connect, type PgConnection } from '../connection.js';
-import { directAddress, wanderingEndpoint } from '../endpoint.js';
+import { directAddress, wanderingEndpoint } from '../../session/endpoint.js';
 import { allSignals } from './objects.js';
 import { onlyLink, type SidePlan } from './side-plan.js';
 

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { parseMysqlGtidSet } from '../../../daemon/core/gtid.js';
 import { describe, expect, it } from 'vitest';
 import {
   breakChain,
@@ -54,6 +55,17 @@ function fold(
   });
   return { memory, news };
 }
+
+it('takes the empty set of GTIDs for a place that one can be moved from by hand', () => {
+  const set = (text: string, driver = 'd'): Partial<ChainFacts> => ({
+    driven: [{ key: 'purged', what: 'gtid_purged', position: { kind: 'gtid', set: parseMysqlGtidSet(text) }, driver, life: 'l', still: 'nothing was purged' }], // prettier-ignore
+  });
+  const some = '3e11fa47-71ca-11e1-9e33-c80aa9429562:1-3';
+  expect(fold([set(''), set('')]).news).toEqual([[], []]);
+  expect(fold([set(''), set(some, 'other')]).news).toEqual([[], []]);
+  expect(fold([set(some), set('')]).news).toEqual([[], []]);
+  expect(fold([set(''), set(some)]).news[1]).toEqual([`gtid_purged moved from nothing to ${some} by hand: nothing was purged`]); // prettier-ignore
+});
 
 describe('a look at a chain', () => {
   it.each<[string, Partial<ChainFacts>[], string[][]]>([

@@ -8,7 +8,7 @@ import { FakeClock } from '../../support/fake-clock.js';
 
 const S = 1_000_000;
 
-function config(): Config {
+function config(via: LinkConfig['via']): Config {
   const database = (name: string): DatabaseConfig => ({
     name,
     engine: 'postgres',
@@ -19,10 +19,10 @@ function config(): Config {
   });
   const forward: LinkConfig = {
     name: 'forward',
-    via: 'postgres-logical',
+    via,
     from: 'onprem',
     to: 'aws',
-    flows: ['shop_sub'],
+    flows: via === 'dms' ? [] : ['shop_sub'],
     publication: null,
     heartbeat: { intervalUs: S, watch: 'auto' },
     freshnessUs: 3 * S,
@@ -56,7 +56,7 @@ class Bench {
   readonly strays: string[] = [];
   engine: Engine;
 
-  constructor() {
+  constructor(private readonly via: LinkConfig['via'] = 'postgres-logical') {
     this.engine = this.make();
   }
 
@@ -108,8 +108,8 @@ class Bench {
       stray: (_: string, side: string) => void this.strays.push(side),
     };
     return kept === undefined
-      ? new Engine(config(), this.clock, output)
-      : new Engine(config(), this.clock, output, kept);
+      ? new Engine(config(this.via), this.clock, output)
+      : new Engine(config(this.via), this.clock, output, kept);
   }
 }
 
@@ -254,5 +254,31 @@ describe('the passive side', () => {
     expect(b.reads('target.local_writes')).toBe('stale');
     b.watching();
     expect(b.reads('standby.stray_writes')).toBe('0');
+  });
+});
+
+describe('a side that DMS writes to', () => {
+  it('has unknown local and stray writes, whatever a reader says, and latches none', () => {
+    const b = new Bench('dms');
+    b.rows(null);
+    b.watching();
+    b.wrote('1');
+    b.watching();
+    for (const signal of ['target.local_writes', 'target.last_local_write_age', 'standby.stray_writes']) {
+      expect(b.reads(signal), signal).toBe('unknown');
+      expect(b.engine.reading('shop', signal).reason, signal).toContain('DMS applies through ordinary sessions');
+    }
+    expect(b.strays).toEqual([]);
+    b.watching('onprem');
+    expect(b.engine.reading('shop', 'source.local_writes').reason ?? '').not.toContain('DMS');
+  });
+
+  it('has a link of which all but the row is unknown, with the reason', () => {
+    const b = new Bench('dms');
+    for (const signal of ['forward.running', 'forward.continuity', 'active.errors', 'forward.lag_by_position']) {
+      expect(b.reads(signal), signal).toBe('unknown');
+    }
+    expect(b.engine.reading('shop', 'forward.running').reason).toContain('tasks are not asked');
+    expect(b.engine.reading('shop', 'forward.lag').reason).toBe('nothing has been observed yet');
   });
 });

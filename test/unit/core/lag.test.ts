@@ -414,3 +414,31 @@ describe('a flow whose applied position goes back', () => {
     expect(valueAt(l.at(62_010).lag_by_position, 62_010 * MS)).toBe(1.01);
   });
 });
+
+describe('lag where only the row tells', () => {
+  it('says what may be wrong when nothing newer arrives for long, and not before', () => {
+    const l = new Link();
+    l.healthy(1, 10);
+    l.sent(11, 11_000);
+    l.acked(11, 11_005);
+    l.seen(10, 13_900, 13_901);
+    expect(l.at(13_901).lag.reason).toBeNull();
+    l.seen(10, 14_100, 14_101);
+    expect(l.lag(14_101)).toBe(3_101);
+    expect(l.at(14_101).lag.reason).toContain('it copies lockgate.heartbeat no longer');
+    const withFlow = new Link(['sub']);
+    withFlow.healthy(1, 10);
+    withFlow.sent(11, 11_000);
+    withFlow.seen(10, 14_100, 14_101);
+    expect(withFlow.at(14_101).lag.reason).toBeNull();
+  });
+
+  it('names both reasons when nothing has ever come', () => {
+    const l = new Link();
+    l.sent(1, 1_000);
+    l.acked(1, 1_005);
+    l.seen(null, 5_000, 5_001);
+    expect(l.lag(5_001)).toBe('unknown');
+    expect(l.at(5_001).lag.reason).toContain('lockgate.heartbeat is not part of what is copied');
+  });
+});

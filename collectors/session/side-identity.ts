@@ -3,7 +3,7 @@ import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError } from '../../daemon/core/errors.js';
 import type { Homes } from '../collector.js';
 import { directAddress, wanderingEndpoint } from './endpoint.js';
-import { placeOf } from './pg-errors.js';
+import { placeOf } from './faults.js';
 
 /** Where a session is, as it says itself. */
 export interface Whereabouts {
@@ -124,7 +124,7 @@ export class SideIdentity {
     const what = `connections to ${name} lead to different servers at the same time (${a.where}; ${b.where})`;
     const kind = wanderingEndpoint(address.host);
     const error = new SourceError(
-      'pg_split_side',
+      `${this.db.engine === 'mysql' ? 'mysql' : 'pg'}_split_side`,
       `${placeOf(this.db)}: ${what}${kind === null ? '' : `; ${kind}`}`,
       `${directAddress(address.host)}, not a proxy or a name that leads to several; nothing is read here until ` +
         `${proofs} connections in a row agree`,

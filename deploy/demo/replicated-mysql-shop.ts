@@ -1,0 +1,209 @@
+import mysql from 'mysql2/promise';
+import type { DemoShop, DemoWords, TableCounts } from './demo-shop.js';
+import type { Flavour } from './mysql-install.js';
+import { startMysql, type MysqlServer } from './mysql-server.js';
+import { DATABASE, FIRST_CUSTOMERS, FIRST_ORDERS, Writer } from './shop.js';
+import { Wire } from './wire.js';
+
+const SHOP = 'shop';
+const REPLICATOR = 'replicator';
+
+const SCHEMA = `
+  create table customers (id bigint not null auto_increment primary key, name text not null);
+  create table orders (
+    id bigint not null auto_increment primary key,
+    customer_id bigint not null,
+    total numeric(10, 2) not null,
+    created_at timestamp(6) not null default current_timestamp(6),
+    foreign key (customer_id) references customers (id)
+  );
+  create table order_lines (
+    order_id bigint not null,
+    line integer not null,
+    product varchar(100) not null,
+    quantity integer not null,
+    primary key (order_id, line),
+    foreign key (order_id) references orders (id)
+  );`;
+
+const DIGITS = `(select 0 as d union all select 1 union all select 2 union all select 3 union all select 4
+  union all select 5 union all select 6 union all select 7 union all select 8 union all select 9)`;
+/** Numbers from 1 to below a hundred thousand: recursion is limited by settings, this is not. */
+const NUMBERS = `(select 1 + a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d as n
+  from ${DIGITS} a, ${DIGITS} b, ${DIGITS} c, ${DIGITS} e, ${DIGITS} f)`;
+
+const FIRST_ROWS = `
+  insert into customers (name) select concat('customer ', n) from ${NUMBERS} x where n <= ${FIRST_CUSTOMERS} order by n;
+  insert into orders (customer_id, total) select 1 + n % ${FIRST_CUSTOMERS}, n % 300 from ${NUMBERS} x where n <= ${FIRST_ORDERS} order by n;
+  insert into order_lines select n, 1, concat('product ', n % 40), 1 + n % 3 from ${NUMBERS} x where n <= ${FIRST_ORDERS} order by n;`;
+
+const ORDER = `
+  begin;
+  insert into orders (customer_id, total) values (1 + floor(rand() * ${FIRST_CUSTOMERS}), round(rand() * 300, 2));
+  insert into order_lines values
+    (last_insert_id(), 1, concat('product ', floor(rand() * 40)), 1 + floor(rand() * 3)),
+    (last_insert_id(), 2, concat('product ', floor(rand() * 40)), 1 + floor(rand() * 3));
+  commit;`;
+
+const TABLES: readonly { name: string; columns: string }[] = [
+  { name: 'customers', columns: 'id, name' },
+  { name: 'orders', columns: 'id, customer_id, total, created_at' },
+  { name: 'order_lines', columns: 'order_id, line, product, quantity' },
+];
+
+/** The shop on two MariaDB or MySQL servers, with their own replication between them. */
+export class ReplicatedMysqlShop implements DemoShop {
+  readonly #pools = new Map<MysqlServer, mysql.Pool>();
+  readonly #wire: Wire;
+  readonly link = 'via: mysql';
+
+  private constructor(
+    readonly source: MysqlServer,
+    readonly target: MysqlServer,
+    readonly words: DemoWords,
+  ) {
+    this.#wire = new Wire(source);
+  }
+
+  /** Starts both servers, with the shop's tables and its first rows on the source; nothing is replicated yet. */
+  static async start(flavour: Flavour, words: DemoWords): Promise<ReplicatedMysqlShop> {
+    const results = await Promise.allSettled([
+      startMysql({ flavour, name: 'onprem', serverId: 1, database: DATABASE }),
+      startMysql({ flavour, name: 'aws', serverId: 2, database: DATABASE, settings: { read_only: 'ON' } }),
+    ]);
+    const [source, target] = results.flatMap((r) => (r.status === 'fulfilled' ? [r.value] : []));
+    if (source === undefined || target === undefined) {
+      await source?.destroy();
+      throw results.find((r) => r.status === 'rejected')?.reason;
+    }
+    const shop = new ReplicatedMysqlShop(source, target, words);
+    try {
+      await shop.#unlogged(
+        source,
+        `create user '${SHOP}'@'%' identified by '${SHOP}'; grant all on ${DATABASE}.* to '${SHOP}'@'%';
+         create user '${REPLICATOR}'@'%' identified by '${REPLICATOR}'; grant replication slave on *.* to '${REPLICATOR}'@'%'`,
+      );
+      await shop.#on(source, SCHEMA + FIRST_ROWS);
+      await shop.#wire.open();
+      return shop;
+    } catch (error) {
+      await shop.destroy();
+      throw error;
+    }
+  }
+
+  entry(port: number, password: string): string {
+    return `{ engine: mysql, url: ${JSON.stringify(`mysql://lockgate:${password}@127.0.0.1:${port}/${DATABASE}`)} }`;
+  }
+
+  writer(perSecond: number): Writer {
+    const url = `mysql://${SHOP}:${SHOP}@127.0.0.1:${this.source.port}/${DATABASE}`;
+    return new Writer(async (failed) => {
+      const connection = await mysql.createConnection({ uri: url, multipleStatements: true, connectTimeout: 5_000 });
+      connection.on('error', failed);
+      return { place: () => connection.query({ sql: ORDER, timeout: 10_000 }), end: () => connection.end() };
+    }, perSecond);
+  }
+
+  async replicate(): Promise<void> {
+    const login = (s: 'source' | 'master'): string =>
+      `${s}_host = '127.0.0.1', ${s}_port = ${this.#wire.port}, ${s}_user = '${REPLICATOR}', ${s}_password = '${REPLICATOR}', ${s}_connect_retry = 1`;
+    await this.#on(
+      this.target,
+      this.source.flavour === 'mysql'
+        ? `change replication source to ${login('source')}, source_auto_position = 1, get_source_public_key = 1; start replica`
+        : `change master to ${login('master')}, master_use_gtid = slave_pos; start slave`,
+    );
+  }
+
+  async copied(): Promise<boolean> {
+    const rows = await this.#on(
+      this.target,
+      `select 1 from information_schema.tables where table_schema = '${DATABASE}' and table_name = 'order_lines'`,
+    );
+    if (rows.length === 0) return false;
+    const [row] = await this.#on(this.target, 'select count(*) as n from order_lines');
+    return Number(row?.['n']) >= FIRST_ORDERS;
+  }
+
+  async orders(): Promise<{ source: number; target: number }> {
+    const count = async (server: MysqlServer): Promise<number> =>
+      Number((await this.#on(server, 'select count(*) as n from orders'))[0]?.['n']);
+    const target = await count(this.target);
+    return { source: await count(this.source), target };
+  }
+
+  async compare(): Promise<TableCounts[]> {
+    const counts: TableCounts[] = [];
+    for (const { name, columns } of TABLES) {
+      const sql = `select count(*) as n, bit_xor(crc32(concat_ws('#', ${columns}))) as digest from ${name}`;
+      const [a, b] = await Promise.all([this.#on(this.source, sql), this.#on(this.target, sql)]);
+      const [source, target] = [Number(a[0]?.['n']), Number(b[0]?.['n'])];
+      counts.push({ table: name, source, target, same: JSON.stringify(a) === JSON.stringify(b) });
+    }
+    return counts;
+  }
+
+  async customaryLag(): Promise<string> {
+    const [row] = (await this.#on(this.target, this.words.customary)) as Record<string, unknown>[];
+    const behind = row?.['Seconds_Behind_Source'] ?? row?.['Seconds_Behind_Master'];
+    const io = row?.['Replica_IO_Running'] ?? row?.['Slave_IO_Running'];
+    const sql = row?.['Replica_SQL_Running'] ?? row?.['Slave_SQL_Running'];
+    return `seconds behind: ${String(behind)}, IO thread: ${String(io)}, SQL thread: ${String(sql)}`;
+  }
+
+  break(): Promise<void> {
+    this.#wire.freeze();
+    return Promise.resolve();
+  }
+
+  async heal(): Promise<void> {
+    this.#wire.thaw();
+    await this.#unlogged(this.source, "grant insert on lockgate.heartbeat to 'lockgate'@'%'");
+  }
+
+  async blind(): Promise<void> {
+    await this.#unlogged(this.source, "revoke insert on lockgate.heartbeat from 'lockgate'@'%'");
+  }
+
+  async destroy(): Promise<void> {
+    this.#wire.close();
+    await Promise.allSettled([...this.#pools.values()].map((pool) => pool.end()));
+    await Promise.all([this.source.destroy(), this.target.destroy()]);
+  }
+
+  /** Accounts and rights are each side's own. */
+  async #unlogged(server: MysqlServer, sql: string): Promise<void> {
+    await this.#on(server, `set session sql_log_bin = 0; ${sql}; set session sql_log_bin = 1`);
+  }
+
+  async #on(server: MysqlServer, sql: string): Promise<mysql.RowDataPacket[]> {
+    let pool = this.#pools.get(server);
+    if (pool === undefined) {
+      pool = mysql.createPool({
+        uri: server.adminUrl(DATABASE),
+        connectionLimit: 2,
+        connectTimeout: 5_000,
+        multipleStatements: true,
+        dateStrings: true,
+      });
+      this.#pools.set(server, pool);
+    }
+    const [answer] = await pool.query<mysql.RowDataPacket[]>({ sql, timeout: 20_000 });
+    return answer;
+  }
+}
+
+/** How the demo on a flavour is told. */
+export function mysqlWords(flavour: Flavour): DemoWords {
+  const mariadb = flavour === 'mariadb';
+  return {
+    servers: `Two ${mariadb ? 'MariaDB' : 'MySQL'} servers`,
+    replication: `${mariadb ? 'MariaDB' : 'MySQL'} replication by GTID`,
+    targetHas: 'nothing yet: tables and rows come by replication',
+    breaks: 'the network between them goes silent',
+    heals: 'the network is back',
+    customary: mariadb ? 'show slave status' : 'show replica status',
+    customaryAt: 'aws',
+  };
+}
