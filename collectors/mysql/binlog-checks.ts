@@ -22,6 +22,8 @@ export interface BinlogFacts {
   readonly files: readonly BinlogFile[];
   /** Why heartbeats that replication brings cannot be seen there; null when they can. */
   readonly noHeartbeats: string | null;
+  /** The log has to be asked for by coordinates: a MySQL server takes what it has applied without logging it for purged. */
+  readonly byPlace: boolean;
   /** What the reader calls itself among the replicas. */
   readonly serverId: number;
 }
@@ -47,6 +49,7 @@ export async function checkBinlog(
     moment,
     files: files.map((row) => ({ name: row.Log_name, size: Number(row.File_size) })),
     noHeartbeats: noHeartbeatsIn(settings),
+    byPlace: settings.get('log_replica_updates') === 'OFF',
     serverId,
   };
 }

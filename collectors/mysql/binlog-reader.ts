@@ -13,7 +13,7 @@ import type { BinlogLogin, BinlogOrder, BinlogStart, LoggedHeartbeat, Passed } f
 import { streamBinlog, type BinlogNews } from './binlog-stream.js';
 import type { LogOwner } from './binlog-transactions.js';
 import { connect, homeSql, type MysqlConnection } from './connection.js';
-import { gapSince, parseMark, type LogMoment } from './local-mark.js';
+import { gapSince, parseMark } from './local-mark.js';
 import { ReadWish } from './read-wish.js';
 import { binlogStatusSql } from './source-position.js';
 
@@ -37,6 +37,8 @@ export interface LocalListener {
   /** The mark leads nowhere any more. */
   lost(reason: string): void;
   ended(reason: string): void;
+  /** No stream begins, and why. */
+  silent(reason: string): void;
 }
 
 /** What a binlog reader for one server is made of. */
@@ -103,6 +105,8 @@ export class BinlogReader implements Collector {
     let logged: string | null = null;
     const down = (reason: string): void => {
       this.#silence(reason);
+      // A stream that was about to begin does not, also when the reason is the same as before.
+      this.#local?.silent(reason);
       for (const observation of this.down(reason)) emit(observation);
     };
     try {
@@ -244,14 +248,16 @@ export class BinlogReader implements Collector {
   }
 
   /** After a gap the binlog of that time is read again, unless nothing local can be in it. */
-  #startAt({ owner, moment, files }: BinlogFacts): BinlogStart {
+  #startAt({ owner, moment, files, byPlace }: BinlogFacts): BinlogStart {
     const local = this.#local;
-    if (local === null) return endOf(moment);
+    const { executed, file, offset } = moment;
+    const end = byPlace || executed === '' ? { file, offset } : { gtids: executed };
+    if (local === null) return end;
     const mark = parseMark(local.mark);
-    const gap = gapSince(mark, moment, files);
+    const gap = gapSince(mark, moment, files, byPlace);
     if (gap.kind === 'lost' && mark !== null) local.lost(`${placeOf(this.options.db)}: ${gap.reason}`);
     local.began({ home: moment.home, owner }, gap.kind !== 'lost');
-    return gap.kind === 'readable' ? gap.start : endOf(moment);
+    return gap.kind === 'readable' ? gap.start : end;
   }
 
   /** Ends a stream that does not come to the end of the log: the server purges no file that is being read. */
@@ -289,10 +295,6 @@ const forgetting: ReadonlySet<string> = new Set([
   'binlog_compressed',
   'binlog_behind',
 ]);
-
-function endOf({ executed, file, offset }: LogMoment): BinlogStart {
-  return executed === '' ? { file, offset } : { gtids: executed };
-}
 
 /** How long to wait after a stream has ended with `error`, having failed `failures` times in a row before. */
 function pauseMs(error: unknown, failures: number): number {

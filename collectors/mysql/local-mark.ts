@@ -69,8 +69,11 @@ export function parseMark(text: string | null): LogMoment | null {
   }
 }
 
-/** Tells what is known of the time between `mark` and `now`; `files` are the server's binlogs. */
-export function gapSince(mark: LogMoment | null, now: LogMoment, files: readonly BinlogFile[]): Gap {
+/**
+ * Tells what is known of the time between `mark` and `now`; `files` are the server's binlogs, and `byPlace` says that it
+ * can be asked for its log by coordinates only.
+ */
+export function gapSince(mark: LogMoment | null, now: LogMoment, files: readonly BinlogFile[], byPlace = false): Gap {
   if (mark === null) return { kind: 'lost', reason: 'it is not known up to where its local writes were seen' };
   if (mark.home !== now.home) {
     return { kind: 'lost', reason: 'another server answers than the one whose local writes were watched' };
@@ -94,7 +97,7 @@ export function gapSince(mark: LogMoment | null, now: LogMoment, files: readonly
     const gib = (bytes / 1024 ** 3).toFixed(0);
     return { kind: 'lost', reason: `${gib} GiB of binlog have come since, which are too many to be read again` };
   }
-  if (gtids) return { kind: 'readable', start: { gtids: mark.executed } };
+  if (gtids && !byPlace) return { kind: 'readable', start: { gtids: mark.executed } };
   return { kind: 'readable', start: { file: mark.file, offset: mark.offset } };
 }
 

@@ -146,6 +146,11 @@ export class MysqlLocalWrites implements Collector, LocalListener {
     this.#unwatched(reason);
   }
 
+  silent(reason: string): void {
+    this.#stream = null;
+    this.#silentBecause = reason;
+  }
+
   #forget(): void {
     this.#mark = null;
     this.#anew = true;

@@ -1,5 +1,5 @@
 /** The measurements there are, in the order in which they run. */
-export const SECTIONS = ['core', 'check', 'lag', 'gate', 'links', 'cost', 'drain', 'week'] as const;
+export const SECTIONS = ['core', 'check', 'lag', 'gate', 'links', 'cost', 'drain', 'week', 'mysql'] as const;
 
 export type SectionName = (typeof SECTIONS)[number];
 
@@ -25,6 +25,7 @@ with --quick. Progress goes to standard error, results to standard output.
   links   processor time and memory of the daemon with 1, 50 and 200 links
   cost    what lockgate costs the source: processor time, transactions and WAL, at rest and under load
   drain   how often the upper bound of the drain time held, over backlogs of many causes and sizes
+  mysql   lag minus truth on MariaDB and MySQL, by the binlog and by polling, and what reading it costs
   week    what becomes of the heartbeat table in a week of heartbeats
 
 Options:

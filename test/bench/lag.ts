@@ -6,6 +6,7 @@ import type { Observation } from '../../daemon/core/observation.js';
 import { stateAt, valueAt } from '../../daemon/core/signal.js';
 import { Engine } from '../../daemon/engine.js';
 import { SystemClock } from '../../daemon/lifecycle/clock.js';
+import type { EnginePort } from '../../collectors/collector.js';
 import { postgresEngine } from '../../collectors/postgres/engine.js';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { startPair, type Pair } from '../support/pair.js';
@@ -17,15 +18,16 @@ import { startSpinner, type Sightings, type Spinner } from './spin.js';
 import { quantile } from './statistics.js';
 import { compareBeats, leastLagAt, type Asked, type Beat } from './truth.js';
 
-const WATCHES = ['wal', 'notify', 'poll'] as const;
+const WATCHES = ['wal', 'notify', 'poll'] as const satisfies Watch[];
 const INTERVAL_MS = 50;
 /** How often `lag` is read between heartbeats. */
 const ASK_EVERY_MS = 5;
 const LINK = 'shop/forward';
 
-type Watch = (typeof WATCHES)[number];
+type Watch = 'wal' | 'notify' | 'poll' | 'binlog';
 
-interface LagResult {
+/** What was measured of one way to watch under one load. */
+export interface LagResult {
   watch: Watch;
   load: LoadName;
   rate: LoadRate | null;
@@ -45,6 +47,18 @@ interface LagResult {
   askedBelow: number;
   /** Heartbeats that were noticed before they could be seen by a query, and the longest such time. */
   early: { beats: number; mostUs: Us };
+}
+
+/** What one measurement is made of. */
+export interface LagPlan {
+  config: ReturnType<typeof writeConfig>['config'];
+  engine: EnginePort;
+  /** Addresses of the servers themselves. */
+  sides: { source: string; target: string };
+  watch: Watch;
+  load: LoadName;
+  startLoad: (seconds: number) => Promise<LoadRate | null>;
+  seconds: number;
 }
 
 function yaml(pair: Pair, watch: Watch): string {
@@ -85,23 +99,22 @@ export async function measureLag({ quick, progress }: BenchContext): Promise<Sec
       await setUp(config, pair);
       for (const load of loads) {
         progress(`lag: watch ${watch}, load ${load}`);
-        results.push(await measure(pair, config, watch, load, quick ? 5 : 20));
+        const sides = { source: pair.source.adminUrl(pair.database), target: pair.target.adminUrl(pair.database) };
+        const start = (seconds: number): Promise<LoadRate | null> => startLoad(pair, load, seconds);
+        const plan = { config, engine: postgresEngine, sides, watch, load, startLoad: start, seconds: quick ? 5 : 20 };
+        results.push(await measureWatch(plan));
         await Promise.all([pair.onSource('truncate public.orders'), pair.settled(60_000)]);
       }
     }
   } finally {
     await pair.destroy();
   }
-  return report(results, busyBefore);
+  return lagReport(results, busyBefore, `lag minus truth, heartbeats every ${INTERVAL_MS} ms`);
 }
 
-async function measure(
-  pair: Pair,
-  config: ReturnType<typeof writeConfig>['config'],
-  watch: Watch,
-  load: LoadName,
-  seconds: number,
-): Promise<LagResult> {
+/** Measures one way to watch under one load, with a daemon's collectors in this process. */
+export async function measureWatch(plan: LagPlan): Promise<LagResult> {
+  const { config, watch, load, seconds } = plan;
   // A daemon of its own for each measurement, so that no row of the one before is taken for one of this.
   const daemonId = `${config.daemon.id}-${load}`;
   const clock = new SystemClock();
@@ -129,10 +142,11 @@ async function measure(
     }
     engine.observe(o);
   };
+  const direction = { isPassive: (database: string) => engine.isPassive(database) };
   const crashed = (error: unknown): void => {
     throw error;
   };
-  const collecting = new Collecting([postgresEngine], { clock, log: silent, daemonId }, take, crashed);
+  const collecting = new Collecting([plan.engine], { clock, log: silent, daemonId, ...direction }, take, crashed);
   const asked: Asked[] = [];
   const lagNow = (): Asked | null => {
     const reading = engine.reading('shop', 'forward.lag');
@@ -146,12 +160,8 @@ async function measure(
       20_000,
       () => noticed.at(-1)?.by === watch && lagNow() !== null,
     );
-    spinner = await startSpinner(
-      { source: pair.source.adminUrl(pair.database), target: pair.target.adminUrl(pair.database) },
-      daemonId,
-      LINK,
-    );
-    const rate = startLoad(pair, load, seconds + 2);
+    spinner = await startSpinner(plan.sides, daemonId, LINK);
+    const rate = plan.startLoad(seconds + 2);
     rate.catch(() => undefined);
     await sleep(1_500);
     const from = clock.monotonicNow();
@@ -216,7 +226,8 @@ function early(results: readonly LagResult[]): string {
   return some.map((r) => `${r.watch}, ${r.load}: ${r.early.beats}, by up to ${ms(r.early.mostUs)} ms`).join('; ');
 }
 
-function report(results: readonly LagResult[], busyBefore: number): SectionResult {
+/** The table of such measurements. */
+export function lagReport(results: readonly LagResult[], busyBefore: number, title: string): SectionResult {
   const rows = results.map((r) => [
     `${r.watch}, ${r.load}`,
     r.rate === null
@@ -255,12 +266,12 @@ function report(results: readonly LagResult[], busyBefore: number): SectionResul
     'Milliseconds. error: lag minus the middle of the interval that the truth lies in; at most: minus its lower end.',
     'below: heartbeats whose lag was under the lower end of the truth; asked: the same for `lag` read every 5 ms.',
     `Share of samples below the truth: ${wrong === 0 ? '0' : (wrong / samples).toPrecision(2)} (${whole(wrong)} of ${whole(samples)}); must be 0.`,
-    `Noticed before a query could see it (a commit is in the WAL a moment before it is visible): ${early(results)}.`,
+    `Noticed before a query could see it (a commit is in the log a moment before it is visible): ${early(results)}.`,
     'Goal: error p99 under 10 ms at rest with wal or notify.',
     `The machine was ${Math.round(busyBefore * 100)} % busy before this began.`,
   ];
   return {
-    tables: [{ title: `lag minus truth, heartbeats every ${INTERVAL_MS} ms`, head, rows, notes }],
+    tables: [{ title, head, rows, notes }],
     data: { intervalMs: INTERVAL_MS, busyBefore, results },
     wrong,
   };

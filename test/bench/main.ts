@@ -25,6 +25,8 @@ async function run(name: SectionName, context: BenchContext): Promise<SectionRes
       return (await import('./drain.js')).measureDrain(context);
     case 'week':
       return (await import('./week.js')).measureWeek(context);
+    case 'mysql':
+      return (await import('./mysql.js')).measureMysql(context);
   }
 }
 

@@ -7,6 +7,7 @@
  * shows it proves that it had become visible before the answer came. So each heartbeat's instant of visibility lies
  * between the last question answered "not there" and the first answer "there", on either side.
  */
+import mysql from 'mysql2/promise';
 import pg from 'pg';
 import { SystemClock } from '../../daemon/lifecycle/clock.js';
 import type { Us } from '../../daemon/core/clock.js';
@@ -68,8 +69,7 @@ class Side {
   #wake: (() => void) | null = null;
 
   constructor(
-    private readonly client: pg.Client,
-    private readonly values: string[],
+    private readonly newest: () => Promise<number>,
     private readonly clock: SystemClock,
   ) {}
 
@@ -85,13 +85,8 @@ class Side {
         this.#wake = null;
       }
       const askedAt = this.clock.monotonicNow();
-      const { rows } = await this.client.query<{ seq: string | null }>({
-        name: 'newest',
-        text: 'select max(seq) as seq from lockgate.heartbeat where daemon = $1 and link = $2',
-        values: this.values,
-      });
+      const seq = await this.newest();
       const by = this.clock.monotonicNow();
-      const seq = Number(rows[0]?.seq ?? 0);
       // What was there before the first question is nobody's sample: numbers need not begin at 1.
       if (this.#newest !== null) {
         for (let n = this.#newest + 1; n <= seq; n += 1) this.seen[n] = { after: this.#unseenAt, by };
@@ -102,14 +97,36 @@ class Side {
   }
 }
 
+async function askPostgres(url: string, daemon: string, link: string): Promise<() => Promise<number>> {
+  const client = new pg.Client({ connectionString: url, application_name: 'bench_spin' });
+  await client.connect();
+  return async () => {
+    const { rows } = await client.query<{ seq: string | null }>({
+      name: 'newest',
+      text: 'select max(seq) as seq from lockgate.heartbeat where daemon = $1 and link = $2',
+      values: [daemon, link],
+    });
+    return Number(rows[0]?.seq ?? 0);
+  };
+}
+
+async function askMysql(url: string, daemon: string, link: string): Promise<() => Promise<number>> {
+  const connection = await mysql.createConnection(url);
+  // Keys rise with the heartbeats, so that the newest is found without reading the others.
+  const sql = 'select seq from lockgate.heartbeat where daemon = ? and link = ? order by run desc limit 1';
+  return async () => {
+    const [rows] = await connection.execute<mysql.RowDataPacket[]>(sql, [daemon, link]);
+    return Number(rows[0]?.['seq'] ?? 0);
+  };
+}
+
 /** The spinner's own process. */
 export function spin(): void {
   const clock = new SystemClock();
   const sides: Side[] = [];
   const start = async (url: string, daemon: string, link: string): Promise<Side> => {
-    const client = new pg.Client({ connectionString: url, application_name: 'bench_spin' });
-    await client.connect();
-    const side = new Side(client, [daemon, link], clock);
+    const ask = url.startsWith('mysql') ? askMysql : askPostgres;
+    const side = new Side(await ask(url, daemon, link), clock);
     void side.run();
     return side;
   };

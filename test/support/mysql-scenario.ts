@@ -15,6 +15,8 @@ export interface MysqlScenarioOptions extends MysqlPairOptions {
   readonly linked?: readonly string[];
   /** Replication runs both ways, and both links are watched. */
   readonly ring?: boolean;
+  /** Further gates, each with its condition. */
+  readonly gates?: Readonly<Record<string, string>>;
   /** Further conditions of the gate on all signals. */
   readonly require?: readonly string[];
 }
@@ -42,7 +44,9 @@ migrations:
       heartbeat: { interval: ${timing.intervalMs}ms }
 ${options.ring === true ? `    reverse: { via: mysql, heartbeat: { interval: ${timing.intervalMs}ms } }\n` : ''}    gates:
       lag: { require: "forward.lag ${lag}" }
-      whole:
+${Object.entries(options.gates ?? {})
+  .map(([name, condition]) => `      ${name}: { require: "${condition}" }\n`)
+  .join('')}      whole:
         require:
           - forward.lag ${lag}
           - forward.lag_by_position ${lag}

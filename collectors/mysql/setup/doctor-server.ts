@@ -20,7 +20,7 @@ const WANTED = [
   ...['log_bin', 'binlog_format', 'binlog_row_image', 'log_slave_updates', 'log_replica_updates', 'server_id'],
   ...['gtid_mode', 'gtid_strict_mode', 'read_only', 'super_read_only', 'innodb_read_only', 'expire_logs_days'],
   ...['binlog_expire_logs_seconds', 'slave_skip_errors', 'replica_skip_errors', 'binlog_transaction_compression'],
-  ...['binlog_row_value_options', 'aurora_version', 'basedir', 'slave_preserve_commit_order', 'log_bin_compress'],
+  ...['aurora_version', 'basedir', 'slave_preserve_commit_order', 'log_bin_compress'],
   'replica_preserve_commit_order',
 ];
 
@@ -167,14 +167,6 @@ function binlog(plan: DoctorPlan, variables: Variables, say: Say): void {
       'warning',
       'binlog_transaction_compression is on: the binlog cannot be read, so heartbeats are polled and local writes not seen',
       'SET GLOBAL binlog_transaction_compression = OFF; where that matters',
-      reader,
-    );
-  }
-  if ((variables.get('binlog_row_value_options') ?? '') !== '') {
-    say(
-      'warning',
-      'binlog_row_value_options is PARTIAL_JSON: the binlog cannot be read, so heartbeats are polled and local writes not seen',
-      "SET GLOBAL binlog_row_value_options = ''; where that matters",
       reader,
     );
   }
