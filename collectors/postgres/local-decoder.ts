@@ -21,6 +21,8 @@ export interface DecodedCommit {
   direction: boolean;
   /** The application's tables that rows were inserted into, when it did nothing else to any of them; else null. */
   insertedInto: readonly TableName[] | null;
+  /** The application's tables whose rows it changed one by one; null when it emptied one, or when they cannot all be told. */
+  changed: readonly TableName[] | null;
   /** Relations whose changes were not taken for the application's because of what they were when last asked. */
   ignored: readonly TableName[];
 }
@@ -38,6 +40,7 @@ export class LocalDecoder {
   #application = false;
   #direction = false;
   #inserted: Map<string, TableName> | null = new Map();
+  #changed: Map<string, TableName> | null = new Map();
   #ignored = new Map<string, TableName>();
 
   /**
@@ -59,6 +62,7 @@ export class LocalDecoder {
     this.#application = false;
     this.#direction = false;
     this.#inserted = new Map();
+    this.#changed = new Map();
     this.#ignored = new Map();
   }
 
@@ -69,6 +73,7 @@ export class LocalDecoder {
     if (change === null) {
       this.#application = true;
       this.#inserted = null;
+      this.#changed = null;
       return;
     }
     for (const table of change.tables) {
@@ -86,6 +91,9 @@ export class LocalDecoder {
       if (change.operation !== 'INSERT') this.#inserted = null;
       this.#inserted?.set(key, table);
       if ((this.#inserted?.size ?? 0) > mostTables) this.#inserted = null;
+      if (change.operation === 'TRUNCATE') this.#changed = null;
+      this.#changed?.set(key, table);
+      if ((this.#changed?.size ?? 0) > mostTables) this.#changed = null;
     }
   }
 
@@ -97,6 +105,7 @@ export class LocalDecoder {
       application: this.#application,
       direction: this.#direction,
       insertedInto: this.#inserted === null ? null : [...this.#inserted.values()],
+      changed: this.#changed === null ? null : [...this.#changed.values()],
       ignored: [...this.#ignored.values()],
     };
     this.#begin();

@@ -55,8 +55,6 @@ export class LocalStream {
   #home = '';
   /** Version 13 copies tables without an origin, so that a copy must be asked for. */
   #copiesLookLocal = false;
-  /** Up to version 16 a materialized view is filled, when it is made, by what looks like inserts of an application. */
-  #newMatviewsLookLocal = false;
   /** What is known to be no materialized view, so that it need not be asked for at each insert; anew with their list. */
   #tables = new Set<string>();
   /** Tables whose copy was seen. */
@@ -88,7 +86,6 @@ export class LocalStream {
           check: async (connection) => {
             this.#home = connection.home;
             this.#copiesLookLocal = connection.serverVersion < 140000;
-            this.#newMatviewsLookLocal = connection.serverVersion < 170000;
             await checkWalReading(connection, db, null);
           },
         },
@@ -133,13 +130,13 @@ export class LocalStream {
   /** What must be asked of the server about a transaction: true means that it changed nothing of the application's. */
   #questionAbout(commit: DecodedCommit): ((signal: AbortSignal) => Promise<boolean>) | null {
     const { parts } = this;
-    const { application, insertedInto } = commit;
+    const { application, insertedInto, changed } = commit;
     if (application) {
-      if (!this.#newMatviewsLookLocal || insertedInto === null) return null;
-      if (!this.#copiesLookLocal) {
-        return insertedInto.some((table) => this.#tables.has(keyOf(table)))
-          ? null
-          : (signal) => this.#areNewMatviews(insertedInto, signal);
+      if (!this.#copiesLookLocal || insertedInto === null) {
+        // A materialized view that was made since they were listed is filled, and refreshed, by what looks like changes of
+        // an application.
+        if (changed === null || changed.some((table) => this.#tables.has(keyOf(table)))) return null;
+        return (signal) => this.#areNewMatviews(changed, signal);
       }
       return async (signal) => {
         if (await parts.areMatviews(insertedInto, signal)) return true;
@@ -155,6 +152,8 @@ export class LocalStream {
   }
 
   async #areNewMatviews(tables: readonly TableName[], signal: AbortSignal): Promise<boolean> {
+    // Many may have waited for one answer.
+    if (tables.some((table) => this.#tables.has(keyOf(table)))) return false;
     if (await this.parts.areMatviews(tables, signal)) return true;
     // Of several, one may be a view all the same.
     const [only] = tables;

@@ -106,6 +106,14 @@ describe('a transaction', () => {
     expect(transaction(...Array.from({ length: 1_001 }, (_, n) => `table p.t${n}: INSERT: x`)).insertedInto).toBeNull();
   });
 
+  it('names the tables whose rows changed, unless one was emptied or they cannot all be told', () => {
+    const names = (...lines: string[]) => transaction(...lines).changed?.map((t) => t.name) ?? null;
+    expect(names('table public.a: DELETE: x', 'table public.b: INSERT: y')).toEqual(['a', 'b']);
+    expect(names('table public.a: INSERT: x', 'table public.b: TRUNCATE: (no-flags)')).toBeNull();
+    expect(names('table public.a: INSERT: x', 'table nonsense')).toBeNull();
+    expect(names(...Array.from({ length: 1_001 }, (_, n) => `table p.t${n}: INSERT: x`))).toBeNull();
+  });
+
   it('reads a very long list of truncated tables, and little of a very long row', () => {
     const names = Array.from({ length: 500 }, (_, n) => `lockgate.table_${n}`).join(', ');
     expect(transaction(`table ${names}: TRUNCATE: (no-flags)`).application).toBe(false);
