@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
-/** It takes minutes on real servers, so it runs with the other long ones. */
-const LONG = ['test/integration/positions.test.ts'];
+/** They take minutes on real servers, so they run with the other long ones. */
+const LONG = ['test/integration/positions.test.ts', 'test/scenario/mysql-environment.test.ts'];
 
 /** Suites written for every major: `npm test` takes the newest, `test:faults` the oldest, `test:matrix` all of them. */
 const BY_MAJOR = [
@@ -26,12 +26,12 @@ const BY_MAJOR = [
 /** Suites written for both flavours of MySQL: `npm test` takes MySQL itself, `test:faults` MariaDB, `test:mysql` both. */
 const BY_FLAVOUR = [
   'test/integration/mysql-*.test.ts',
-  ...['chain', 'cross', 'demo', 'environment', 'special'].map((name) => `test/scenario/mysql-${name}.test.ts`),
+  ...['chain', 'cross', 'demo', 'special', 'stray-writes'].map((name) => `test/scenario/mysql-${name}.test.ts`),
 ];
 
 // Unit tests touch nothing outside the process but loopback sockets and temporary files. Integration, scenario and
-// fault tests start real database servers: few workers, long limits, and never at the same time as the unit tests,
-// whose timing they would spoil.
+// fault tests start real database servers and wait most of the time: few workers, long limits, and never at the same time
+// as the unit tests, whose timing they would spoil.
 export default defineConfig({
   test: {
     reporters: ['default'],
@@ -54,7 +54,7 @@ export default defineConfig({
           env: { LOCKGATE_TEST_MAJORS: '18', LOCKGATE_TEST_FLAVOURS: 'mysql' },
           testTimeout: 60_000,
           hookTimeout: 120_000,
-          maxWorkers: 2,
+          maxWorkers: 3,
           sequence: { groupOrder: 1 },
         },
       },
@@ -65,7 +65,7 @@ export default defineConfig({
           env: { LOCKGATE_TEST_MAJORS: '13', LOCKGATE_TEST_FLAVOURS: 'mariadb' },
           testTimeout: 180_000,
           hookTimeout: 120_000,
-          maxWorkers: 2,
+          maxWorkers: 3,
           sequence: { groupOrder: 2 },
         },
       },

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { fakeTime, type FakeTime } from '../support/fake-time.js';
 import { signalOf } from '../support/environment.js';
-import { testedFlavours } from '../support/flavours.js';
+import { everyFlavour } from '../support/flavours.js';
 import type { MysqlFault } from '../support/mysql-faults.js';
 import { startMysqlScenario, type MysqlScenario } from '../support/mysql-scenario.js';
 import { opened, runFault } from '../support/scenario.js';
@@ -25,7 +25,7 @@ const standstill: MysqlFault = {
   },
 };
 
-describe.each(testedFlavours)('clocks of 744 s (source) and -744 s (target) on $flavour', ({ flavour, left }) => {
+describe.each(everyFlavour)('clocks of 744 s (source) and -744 s (target) on $flavour', ({ flavour, left }) => {
   describe.skipIf(left)('of both servers', () => {
     let s: MysqlScenario;
     let source: FakeTime;
@@ -80,7 +80,7 @@ describe.each(testedFlavours)('clocks of 744 s (source) and -744 s (target) on $
   });
 });
 
-describe.each(testedFlavours)('restarts on $flavour', ({ flavour, left }) => {
+describe.each(everyFlavour)('restarts on $flavour', ({ flavour, left }) => {
   describe.skipIf(left)('in good order', () => {
     let s: MysqlScenario;
     beforeAll(async () => {
