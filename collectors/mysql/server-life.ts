@@ -7,10 +7,15 @@ import type { MysqlConnection } from './connection.js';
 export async function readStart(connection: MysqlConnection, timeoutMs: number): Promise<string> {
   const status =
     connection.version.flavour === 'mariadb' ? 'information_schema.GLOBAL_STATUS' : 'performance_schema.global_status';
-  const [row] = await connection.query<{ started: string | number }>(
-    `SELECT CAST(UNIX_TIMESTAMP() - VARIABLE_VALUE AS SIGNED) AS started FROM ${status} WHERE VARIABLE_NAME = 'Uptime'`,
+  const [row] = await connection.query<{ now: string | number; uptime: string }>(
+    `SELECT UNIX_TIMESTAMP() AS now, VARIABLE_VALUE AS uptime FROM ${status} WHERE VARIABLE_NAME = 'Uptime'`,
     undefined,
     { timeoutMs },
   );
-  return String(row?.started ?? '');
+  return row === undefined ? '' : startOf(String(row.now), row.uptime);
+}
+
+/** Seconds since 1970; an uptime below zero, as after the clock was set back, is shown as 64 bits without a sign. */
+export function startOf(now: string, uptime: string): string {
+  return String(BigInt.asIntN(64, BigInt(now) - BigInt(uptime)));
 }
