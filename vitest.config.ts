@@ -1,4 +1,31 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** What takes minutes, longest first; begun last, it would be run with nothing beside it. */
+const LONGEST = [
+  'test/scenario/mysql-faults.test.ts',
+  'test/faults/mysql-environment.test.ts',
+  'test/faults/mysql-faults.test.ts',
+  'test/faults/versions.test.ts',
+  'test/faults/long.test.ts',
+  'test/faults/environment.test.ts',
+  'test/scenario/faults-18.test.ts',
+  'test/scenario/mysql-cross.test.ts',
+  'test/scenario/special.test.ts',
+  'test/integration/positions.test.ts',
+  'test/scenario/mysql-environment.test.ts',
+];
+
+/** The longest first, the others as vitest would have them. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const at = LONGEST.findIndex((name) => moduleId.endsWith(name));
+      return at < 0 ? LONGEST.length : at;
+    };
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
+  }
+}
 
 /** They take minutes on real servers, so they run with the other long ones. */
 const LONG = ['test/integration/positions.test.ts', 'test/scenario/mysql-environment.test.ts'];
@@ -35,6 +62,7 @@ const BY_FLAVOUR = [
 export default defineConfig({
   test: {
     reporters: ['default'],
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
@@ -54,7 +82,7 @@ export default defineConfig({
           env: { LOCKGATE_TEST_MAJORS: '18', LOCKGATE_TEST_FLAVOURS: 'mysql' },
           testTimeout: 60_000,
           hookTimeout: 120_000,
-          maxWorkers: 3,
+          maxWorkers: 4,
           sequence: { groupOrder: 1 },
         },
       },
