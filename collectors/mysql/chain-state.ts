@@ -77,6 +77,8 @@ export interface ChainTarget {
 interface Level {
   readonly groups: number;
   readonly seqs: bigint;
+  /** The domains that are left out, because the target's own changes come back in them. */
+  readonly returned: string;
 }
 
 /** What is remembered from one look to the next, in one run of the collector. */
@@ -310,11 +312,11 @@ function addLevel(facts: FactsBuilder, to: string, target: ChainTarget, before: 
     key: 'target.level',
     fallen: `${what}: changes were skipped (sql_slave_skip_counter), or gtid_slave_pos was set`,
     value: Number(BigInt(now.groups) - now.seqs),
-    life: `${startedAt} ${resets}`,
+    life: `${startedAt} ${resets} ${now.returned}`,
   });
   const last = before?.startedAt === startedAt ? before.level : null;
   // Within one life of the count the core compares, over restarts of the daemon too.
-  if (last === null || last.resets === resets) return;
+  if (last === null || last.resets === resets || last.returned !== now.returned) return;
   // A channel that was made anew counts from nothing.
   const anew = changes !== last.changes || now.groups < last.groups;
   const applied = BigInt(anew ? now.groups : now.groups - last.groups);
@@ -328,7 +330,7 @@ function addLevel(facts: FactsBuilder, to: string, target: ChainTarget, before: 
  * do they fit each other. A group that failed counts again when it is tried again, so that the difference may grow, but it
  * never falls by what replication does.
  */
-function levelOf({ channels, executed, steady }: ChainTarget): Level | null {
+function levelOf({ server: own, channels, executed, steady }: ChainTarget): Level | null {
   if (!steady || executed?.flavour !== 'mariadb' || isEmptyGtidSet(executed) || channels.length === 0) return null;
   let groups = 0;
   for (const c of channels) {
@@ -337,8 +339,17 @@ function levelOf({ channels, executed, steady }: ChainTarget): Level | null {
     groups += c.groups;
   }
   let seqs = 0n;
-  for (const { seq } of executed.domains.values()) seqs += seq;
-  return { groups, seqs };
+  const returned: number[] = [];
+  let counted = 0;
+  for (const [domain, { server, seq }] of executed.domains) {
+    // Where replication runs both ways its own changes come back: the position moves, and nothing is applied.
+    if (server === own.identity.serverId) returned.push(domain);
+    else {
+      seqs += seq;
+      counted += 1;
+    }
+  }
+  return counted === 0 ? null : { groups, seqs, returned: returned.sort((a, b) => a - b).join(',') };
 }
 
 function lifeOf({ durable, startedAt }: ChainServer): { life?: string } {

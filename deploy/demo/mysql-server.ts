@@ -125,6 +125,7 @@ class EmbeddedMysql implements MysqlServer {
   readonly #installation: MysqlInstallation;
   readonly #options: MysqlOptions;
   readonly #home: string;
+  readonly #tmp: string;
   readonly #log: string;
   readonly #user: ServerUser | null;
   #settings: Record<string, string>;
@@ -142,12 +143,15 @@ class EmbeddedMysql implements MysqlServer {
     this.password = options.password ?? randomBytes(16).toString('hex');
     this.#home = join(runFolder().path, `${this.name}-${this.flavour}-${++serverCount}`);
     this.dataDir = join(this.#home, 'data');
+    this.#tmp = join(this.#home, 'tmp');
     this.#log = join(this.#home, `${this.name}.log`);
     this.#port = options.port ?? 0;
     // Programs below /root, say, are out of reach for anybody else: these servers then run as root, as they can.
     this.#user = isReachable(found.template) ? serverUser() : null;
     this.#settings = {
       server_id: String(this.serverId),
+      // A server that starts sweeps its folder for temporary tables clean, those of other servers too.
+      tmpdir: this.#tmp,
       ...defaultSettings(this.flavour, options.gtid ?? true),
       ...options.settings,
     };
@@ -165,6 +169,7 @@ class EmbeddedMysql implements MysqlServer {
   async prepare(): Promise<void> {
     makeOwnFolder(this.#home);
     makeOwnFolder(this.dataDir);
+    makeOwnFolder(this.#tmp);
     await cp(this.#installation.template, this.dataDir, { recursive: true });
     if (this.#user !== null) {
       for (const entry of await readdir(this.dataDir, { recursive: true })) {

@@ -231,6 +231,14 @@ describe('on MariaDB', () => {
     ['made anew at another place', [at('0-1-10', 10), at('0-1-15', 3, anew)], /while its channel was made anew/],
     ['its binlog was reset alone', [at('0-1-10', 10), at('0-1-12', 12, { handled: { starts: 1, changes: 1, resets: 1 } })], null], // prettier-ignore
     ['two domains', [at('0-1-10', 10), at('0-1-12,5-9-1', 13)], null],
+    [
+      'a domain that appeared by hand',
+      [at('0-1-10', 10), at('0-1-10,5-9-1', 10)],
+      /moved further than what was applied/,
+    ],
+    ['its own changes came back', [at('0-1-10,2-2-4', 10), at('0-1-12,2-2-9', 12)], null],
+    ['its own came back, and one was left out', [at('0-1-10,2-2-4', 10), at('0-1-12,2-2-9', 11)], /moved further/],
+    ['its own came back for the first time', [at('0-1-10', 10), at('0-1-12,2-2-9', 12)], null],
     ['a domain is lost', [at('0-1-10,5-9-1', 11), at('0-1-10', 11)], /went back/],
   ])('%s', (_, all, what) => {
     const broken = looks(...all.map((t) => ({ t, s })));
