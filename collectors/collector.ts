@@ -1,6 +1,8 @@
-import type { Clock } from '../daemon/core/clock.js';
+import type { Clock, Us } from '../daemon/core/clock.js';
 import type { DatabaseConfig, LinkConfig } from '../daemon/core/config.js';
-import type { Emit, Observation } from '../daemon/core/observation.js';
+import type { DirectionRow } from '../daemon/core/direction.js';
+import type { DirectionRows, Emit, Observation } from '../daemon/core/observation.js';
+import type { Position } from '../daemon/core/position.js';
 import type { LinkId } from '../daemon/core/signal.js';
 import type { HeartbeatHub } from './heartbeat/hub.js';
 
@@ -51,6 +53,72 @@ export interface CollectorContext {
   localMark?: (database: string) => string | null;
   /** Which entries of `databases` lead to which database; shared by all collectors of the daemon. */
   homes?: Homes;
+  /**
+   * Whether the local writes of a database are to be watched now whatever its role, and confirmed about ten times a second:
+   * a fence is open on it, or it may be writing while the other side was written to as well.
+   */
+  watchClosely?: (database: string) => boolean;
+}
+
+/** Where a fence stands on the side that carries the writes. */
+export interface FencePlace {
+  /** Everything that was committed before `askedAt` is at or before it. */
+  position: Position;
+  /** Whether the marker row was committed after the position; not on a side that takes no writes any more. */
+  marked: boolean;
+  /** Tells the server and its history from every other one; a restart does not change it. */
+  identity: string;
+  /** Changes with every change of the application's tables: their names, columns and keys. */
+  schema: string;
+  /** Just before the position was asked for. */
+  askedAt: Us;
+  /** When the marker's commit returned, or without one the position. */
+  at: Us;
+}
+
+/** What a fence asks of one side while it waits, in one look. */
+export interface FenceSight {
+  identity: string;
+  /** Whether the fence's marker row is there; null where it was not asked for. */
+  marker: boolean | null;
+  /**
+   * What may still commit, a clause each: open write transactions (asked for on the side that carries the writes) and
+   * prepared ones (on both), other than replication's and lockgate's own. Empty means that there are none; what cannot be
+   * seen (a missing privilege) makes the look fail instead.
+   */
+  open: readonly string[];
+  askedAt: Us;
+  at: Us;
+}
+
+/** Where a side stands at one moment, as a promotion asks it. */
+export interface SideStand {
+  /** Everything that was committed before `askedAt` is at or before it. */
+  position: Position;
+  identity: string;
+  schema: string;
+  askedAt: Us;
+}
+
+/**
+ * What fences and changes of direction ask of one database. It is made of sides and not of links, because the two sides of
+ * a link may be of different engines. Every method rejects with a LockgateError, whose message and hint are fit for
+ * people, when the database cannot be asked, and within a few seconds.
+ */
+export interface SidePort {
+  readonly database: string;
+  /** Reads the position, then commits the row (daemon, link, run = `marker`, seq 1) of the heartbeat table after it. */
+  place(link: LinkId, marker: string, signal: AbortSignal): Promise<FencePlace>;
+  /** Looks at the side that the link begins at: what may still commit. */
+  lookAtSource(signal: AbortSignal): Promise<FenceSight>;
+  /** Looks at the side that the link ends at: the marker (null: none was committed), and what is prepared. */
+  lookAtTarget(link: LinkId, marker: string | null, signal: AbortSignal): Promise<FenceSight>;
+  /** Where it stands now. */
+  stand(signal: AbortSignal): Promise<SideStand>;
+  /** Writes the row of `lockgate.direction`, unless a row with its epoch or a higher one is there, and answers what the table says then. */
+  declare(row: DirectionRow, signal: AbortSignal): Promise<DirectionRows>;
+  /** Closes its sessions; it opens them again when asked. */
+  close(): Promise<void>;
 }
 
 /** One statement that setup would run, with why it is needed. */
@@ -93,6 +161,8 @@ export interface EnginePort {
   readonly engine: 'postgres' | 'mysql';
   /** Every collector needed for the links and databases given; created, not started. */
   collectors(databases: readonly DatabaseConfig[], links: readonly LinkPlan[], context: CollectorContext): Collector[];
+  /** What fences and changes of direction ask of a database of this engine. */
+  side(database: DatabaseConfig, context: CollectorContext): SidePort;
   /** The least-privilege SQL for one database, without connecting: roles and grants, heartbeat table, publication, trigger. */
   grants(database: DatabaseConfig, links: readonly LinkPlan[]): SqlStep[];
   /**

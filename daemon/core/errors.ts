@@ -38,6 +38,18 @@ export class SourceError extends LockgateError {}
 /** A request or a command line that cannot be honoured (4xx, exit 2). */
 export class UsageError extends LockgateError {}
 
+/** An operator's command that is understood and not carried out now; `status` is what HTTP answers (404, 409, 503). */
+export class Refusal extends LockgateError {
+  constructor(
+    readonly status: 404 | 409 | 503,
+    code: string,
+    message: string,
+    hint: string | null = null,
+  ) {
+    super(code, message, hint);
+  }
+}
+
 /** A bug in lockgate: the process must not go on as if nothing were. */
 export class InvariantError extends LockgateError {
   constructor(message: string, options?: ErrorOptions) {

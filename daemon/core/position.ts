@@ -20,6 +20,19 @@ export function reached(applied: Position, wanted: Position): boolean {
   return has.number > needs.number || (has.number === needs.number && applied.offset >= wanted.offset);
 }
 
+/**
+ * Whether a local write, named as its reader names it (an LSN, a GTID, or `file:offset` of its end), lies beyond `place`;
+ * null when the two cannot be compared, which nobody may take for "no".
+ */
+export function isBeyond(write: string, place: Position): boolean | null {
+  const text = place.kind === 'binlog' && !write.includes('/') ? `${place.server}/${write}` : write;
+  const found = parsePosition(text);
+  if (found?.kind !== place.kind) return null;
+  if (found.kind === 'gtid' && place.kind === 'gtid' && found.set.flavour !== place.set.flavour) return null;
+  if (found.kind === 'binlog' && !reached(found, place) && !reached(place, found)) return null;
+  return !reached(place, found);
+}
+
 /** Bytes from `applied` to `head`, at least 0; null when these positions have no byte distance. */
 export function bytesBetween(applied: Position, head: Position): number | null {
   if (applied.kind === 'lsn' && head.kind === 'lsn') {

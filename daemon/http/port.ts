@@ -66,8 +66,67 @@ export interface MigrationJson {
   links: Record<string, Record<string, SignalJson>>;
   sides: { source: SideJson; target: SideJson };
   gates: { name: string; state: GateState; opens_at: string | null }[];
-  fence: null;
+  /** The newest fence, without having been proved anew for this answer; null when there has been none. */
+  fence: FenceJson | null;
   attestations: { name: string; at: string; by: string; note: string; age_seconds: number }[];
+}
+
+export type FenceStateJson = 'placed' | 'drained' | 'unknown' | 'violated' | 'expired' | 'closed' | 'cancelled';
+
+/** The JSON of a fence; field names are part of the outside interface. */
+export interface FenceJson {
+  id: string;
+  migration: string;
+  link: 'forward' | 'reverse';
+  state: FenceStateJson;
+  placed_at: string;
+  deadline_at: string;
+  source_position: string;
+  /** What a drain rests on: `marker`, `position`, and the evidence that filled gaps of observation. */
+  basis: string[];
+  drained_at: string | null;
+  drain_seconds: number | null;
+  /** What it still waits for, or why it cannot be proved now; nulls and empty lists once it is drained. */
+  missing: { bytes: number | null; transactions: number | null; flows: string[]; reasons: string[] };
+  violations: { count: number; first_position: string | null; first_at: string | null };
+  unwatched: { from: string; to: string | null; reason: string }[];
+  /** What the drain was predicted to take when the fence was placed; null when it was not known. */
+  predicted: { drain_eta: number; drain_eta_high: number } | null;
+  note: string;
+  placed_by: string;
+  ended_at: string | null;
+  ended_because: string | null;
+}
+
+/** The answer to a promotion or a rollback. */
+export interface DirectionChangeJson {
+  migration: string;
+  action: 'promote' | 'rollback';
+  direction: 'forward' | 'reverse';
+  epoch: number;
+  changed_at: string;
+  changed_by: string;
+  reason: string;
+  forced: boolean;
+  /** The fence that was closed; null when it was forced without one. */
+  fence: FenceJson | null;
+  /** Where the old side stood, beyond which every write is a stray; null when it could not be asked. */
+  old_side_position: string | null;
+  /** What a tired person should know, for example that strays may have gone unseen; usually empty. */
+  warnings: string[];
+}
+
+/** What is asked with a promotion or a rollback. */
+export interface DirectionChange {
+  migration: string;
+  action: 'promote' | 'rollback';
+  reason: string;
+  /** The direction that the caller believes is the present one. */
+  expect: 'forward' | 'reverse';
+  force: boolean;
+  actor: string;
+  /** The same key gets the first answer again; null: none was given. */
+  idempotencyKey: string | null;
 }
 
 /** Something that happened, for `/v1/events`; ids rise by one within this process's life. */
@@ -108,6 +167,21 @@ export interface DaemonPort {
     gate?: string;
   }): JournalEntry[];
   attest(migration: string, name: string, by: string, note: string, actor: string): Attestation;
+  /**
+   * Places a fence on the link of the present direction; rejects with a Refusal (409 while another one is open or the
+   * direction is unknown, 503 while the store cannot be written or the source cannot be asked or watched).
+   */
+  placeFence(migration: string, asked: { deadlineMs: number; note: string; actor: string }): Promise<FenceJson>;
+  /** A fence as it can be proved now; undefined when there is none of this id. */
+  fence(migration: string, id: string): Promise<FenceJson | undefined>;
+  /** The newest fences of a migration, newest first, at most 20; the open one is proved anew. */
+  fences(migration: string): Promise<FenceJson[]>;
+  /** Ends an open fence; undefined when there is none of this id; rejects with a Refusal (409) when it has ended already. */
+  cancelFence(migration: string, id: string, actor: string): Promise<FenceJson | undefined>;
+  /** Calls back on each change of a fence's state; returns the unsubscribe function. */
+  onFence(migration: string, listener: () => void): () => void;
+  /** Declares a change of direction; rejects with a Refusal (409 not as expected, not drained, not silent; 503). */
+  changeDirection(change: DirectionChange): Promise<DirectionChangeJson>;
   /** Live events; returns the unsubscribe function. */
   subscribe(listener: (event: DaemonEvent) => void): () => void;
   /** Events after `id` that are still in the bounded buffer; null when `id` is older than the buffer or from another process. */
