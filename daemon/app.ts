@@ -16,6 +16,7 @@ import { messageOf, UsageError } from './core/errors.js';
 import type { Transition } from './core/gate.js';
 import { Engine } from './engine.js';
 import { EventStream } from './events.js';
+import { Cutover } from './cutover.js';
 import { EntryHomes } from './homes.js';
 import { Keeper, keptMemories } from './keeper.js';
 import { createServer } from './http/server.js';
@@ -209,6 +210,7 @@ class Daemon implements RunningDaemon {
           log.warn({}, `${what}: nothing observed before counts`);
           note('clock-jump', null, { what });
           keeper.readAttestations(this.config.migrations.keys());
+          cutover.fences.forget();
         },
         broke: (link, { what }) => {
           const migration = link.slice(0, link.indexOf('/'));
@@ -227,6 +229,11 @@ class Daemon implements RunningDaemon {
           log.error({ migration, side, position: latched.firstPosition }, `stray write on the ${side} of ${migration}`);
           keeper.save();
         },
+        splitBrain: (migration, reason) => {
+          note('split-brain', migration, { reason });
+          log.error({ migration }, `split brain: both sides of ${migration} are being written to`);
+          keeper.save();
+        },
       },
       keptMemories(store),
     );
@@ -234,15 +241,27 @@ class Daemon implements RunningDaemon {
     keeper.restore(this.config.migrations.keys());
     this.closers.push(() => keeper.save());
 
-    const collecting = new Collecting(
-      this.options.engines,
-      {
+    const cutover = new Cutover({
+      ...{ engines: this.options.engines, config: () => this.config, clock, log, engine, store, recorder },
+      context: {
         ...contextOf(this.options, this.config),
         isPassive: (database) => engine.isPassive(database),
         localMark: (database) => engine.localMark(database),
         homes: new EntryHomes(),
       },
-      (o) => engine.observe(o),
+      publish: (fence) => events.publish('fence', fence),
+      save: () => keeper.save(),
+    });
+    cutover.fences.start();
+    this.closers.push(() => cutover.stop());
+
+    const collecting = new Collecting(
+      this.options.engines,
+      cutover.context,
+      (o) => {
+        engine.observe(o);
+        cutover.fences.observe(o);
+      },
       (error) => this.crash(error),
       () => ({ heartbeats: new HeartbeatHub(clock, randomBytes(6).toString('hex')) }),
     );
@@ -266,6 +285,8 @@ class Daemon implements RunningDaemon {
         if (a.name === STRAYS_RECONCILED) engine.reconcileStrays(a.migration);
         keeper.save();
       },
+      fences: cutover.fences,
+      switchover: cutover.switchover,
     });
     const metrics = createMetrics(view, { nodeVersion: this.options.nodeVersion, http: () => server.stats() });
     this.reloadSucceeded = (ok) => metrics.configLoaded(ok, clock.wallNow());
@@ -280,6 +301,7 @@ class Daemon implements RunningDaemon {
     this.reloaders.push(
       (config) => server.reload(config.daemon),
       (config) => engine.reload(config),
+      () => cutover.reload(),
       () => keeper.readAttestations(this.config.migrations.keys()),
       (config) => collecting.apply(config),
     );

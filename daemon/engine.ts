@@ -30,7 +30,14 @@ import {
   type SideReading,
 } from './core/observation.js';
 import { APPLIED_BY_SESSIONS, type StrayMemory } from './core/stray.js';
-import { appliedBySessions, passiveSide, Strays, type FirstStray, type StrayMemories } from './strays.js';
+import {
+  appliedBySessions,
+  passiveSide,
+  Strays,
+  type FirstStray,
+  type SplitMemories,
+  type StrayMemories,
+} from './strays.js';
 import { compareLooks, LARGEST_DIVERGENCE_US, lookAt, type ClockLook } from './lifecycle/guard.js';
 import {
   known,
@@ -47,6 +54,8 @@ import {
 
 /** Freshness of readings of a side: three times its collector's interval of a second. */
 const SIDE_FRESH_US: Us = 3_000_000;
+/** The change of its own row of `lockgate.direction` comes out of a server's log within this time, or not at all. */
+const OWN_TOUCH_US: Us = 10_000_000;
 /** Holds longer than this are kept across a restart. */
 const LONG_HOLD_US: Us = 3_600_000_000;
 
@@ -66,6 +75,8 @@ export interface EngineOutput {
   remember?(): void;
   /** The first stray write of a side was latched. */
   stray?(migration: string, side: SideName, latched: StrayMemory): void;
+  /** Both sides are being written to. */
+  splitBrain?(migration: string, reason: string): void;
 }
 
 interface LinkState {
@@ -78,7 +89,8 @@ interface LinkState {
   disagreedAt: Us;
 }
 
-type KnownDirection = Exclude<Direction, { direction: 'unknown' }>;
+/** A direction that is known. */
+export type KnownDirection = Exclude<Direction, { direction: 'unknown' }>;
 
 interface MigrationState {
   config: MigrationConfig;
@@ -101,6 +113,7 @@ export interface LongHold {
 export interface EngineMemories {
   chains: ChainMemories;
   strays: StrayMemories;
+  splits?: SplitMemories;
   /** The last known direction by migration, with a digest of what the migration was then. */
   directions?: Readonly<Record<string, KnownDirection & { basis: string }>>;
 }
@@ -129,6 +142,8 @@ export class Engine {
   /** Databases where nothing tells what is local. */
   private bySessions: ReadonlySet<string> = new Set();
   private shownAt: Us;
+  /** Changes of direction rows that this daemon has made and whose sight is still to come. */
+  private ownTouches: { database: string; until: Us }[] = [];
 
   constructor(
     config: Config,
@@ -138,7 +153,7 @@ export class Engine {
   ) {
     const now = clock.monotonicNow();
     this.chains = new Chains(kept.chains);
-    this.strays = new Strays(kept.strays);
+    this.strays = new Strays(kept.strays, kept.splits);
     this.shownAt = now;
     this.board = new Board(now);
     this.config = config;
@@ -210,7 +225,12 @@ export class Engine {
     const directions = [...this.migrations].flatMap(([name, { lastKnown }]) =>
       lastKnown === null ? [] : [[name, { ...lastKnown, basis: digest(basisOf(this.config, name)) }] as const],
     );
-    return { chains: this.chains.kept, strays: this.strays.kept, directions: Object.fromEntries(directions) };
+    return {
+      chains: this.chains.kept,
+      strays: this.strays.kept,
+      splits: this.strays.keptSplits,
+      directions: Object.fromEntries(directions),
+    };
   }
 
   /** Someone has accepted the breaks of a migration's chains that happened before now. */
@@ -230,6 +250,52 @@ export class Engine {
     if (m === undefined) return;
     this.strays.clear(migration, Infinity, this.clock.wallNow());
     this.showLocal(m, this.now());
+  }
+
+  /** A switch begins: writes on the passive side are not counted as stray until `switchEnded`. */
+  switchBegan(migration: string): void {
+    const m = this.migrations.get(migration);
+    const passive = m === undefined ? null : passiveSide(m.direction);
+    if (passive !== null) this.strays.hold(migration, passive);
+  }
+
+  /** The switch has ended; unless it was carried through, what was written on the passive side meanwhile is stray. */
+  switchEnded(migration: string, carriedThrough: boolean): void {
+    const m = this.migrations.get(migration);
+    if (m === undefined) return;
+    this.tellStrays(m, this.strays.release(migration, carriedThrough, this.clock.wallNow()));
+    this.showLocal(m, this.now());
+  }
+
+  /**
+   * This daemon is about to change the direction row on `database`, whose reader sees that change as anybody's: that one
+   * makes nothing unknown, because what the row says afterwards is told at once.
+   */
+  expectTouch(database: string): void {
+    this.ownTouches.push({ database, until: this.now() + OWN_TOUCH_US });
+  }
+
+  /** Writes of a side that were seen just before it became the passive one, and lie beyond where it stood then. */
+  countStrays(migration: string, side: SideName, writes: LocalWrites): void {
+    const m = this.migrations.get(migration);
+    if (m === undefined) return;
+    this.tellStrays(m, this.strays.observe(migration, side, writes, this.clock.wallNow()));
+    this.showLocal(m, this.now());
+  }
+
+  /** The last direction that was known, whatever is known now; null when there was none. */
+  lastDirection(migration: string): KnownDirection | null {
+    return this.migrations.get(migration)?.lastKnown ?? null;
+  }
+
+  /** Whether the local writes of the database matter whatever its role: the other side has some, and it may have, too. */
+  suspectsSplit(database: string): boolean {
+    return this.sidesOn(database).some(
+      ({ m, side }) =>
+        m.direction.direction !== 'unknown' &&
+        passiveSide(m.direction) !== side &&
+        this.strays.suspectsSplit(m.config.name, m.direction),
+    );
   }
 
   /** What is latched of a side's stray writes. */
@@ -467,6 +533,12 @@ export class Engine {
 
   /** The direction is unknown until it has been read again: what is written after the change belongs to the new one. */
   private touchDirection(o: DirectionTouched, now: Us): void {
+    this.ownTouches = this.ownTouches.filter(({ until }) => until > now);
+    const own = this.ownTouches.findIndex(({ database }) => database === o.database);
+    if (own >= 0) {
+      this.ownTouches.splice(own, 1);
+      return;
+    }
     for (const { m, side } of this.sidesOn(o.database)) {
       this.tellStrays(m, this.strays.directionTouched(m.config.name, side, this.clock.wallNow()));
       m.answers[side] = { answer: { unknown: 'it was changed just now, and is read again' }, at: o.at };
@@ -490,8 +562,12 @@ export class Engine {
       const { writes, age } = this.strays.local(m.config.name, side, now);
       readings.set(`${side}.local_writes`, writes).set(`${side}.last_local_write_age`, age);
     }
-    readings.set('standby.stray_writes', this.strays.reading(m.config.name, this.direction(m.config.name), now));
+    const direction = this.direction(m.config.name);
+    const split = this.strays.splitBrain(m.config.name, direction, now, this.clock.wallNow());
+    readings.set('standby.stray_writes', this.strays.reading(m.config.name, direction, now));
+    readings.set('split_brain', split.reading);
     this.set(m.config.name, readings, now);
+    if (split.latched) this.output.splitBrain?.(m.config.name, split.reading.reason ?? '');
   }
 
   private observeLag(o: LagObservation, now: Us): void {

@@ -3,7 +3,7 @@ import type { Us } from './core/clock.js';
 import type { Config } from './core/config.js';
 import type { Direction } from './core/direction.js';
 import type { LocalWatch, LocalWrites } from './core/observation.js';
-import { unknown, type Reading, type SideName } from './core/signal.js';
+import { known, stateAt, unknown, type Reading, type SideName } from './core/signal.js';
 import { EMPTY_STRAYS, StrayTracker, type StrayMemory } from './core/stray.js';
 
 /** Memories by `migration.side`, as they are kept in the store. */
@@ -29,11 +29,16 @@ export function passiveSide(direction: Direction): SideName | null {
   return direction.direction === 'forward' ? 'target' : 'source';
 }
 
+/** Since when (wall clock) both sides of a migration were written to, by its name. */
+export type SplitMemories = Readonly<Record<string, number>>;
+
 /** One tracker for each side of each migration. */
 export class Strays {
   private readonly trackers = new Map<string, StrayTracker>();
+  private readonly splits: Map<string, number>;
 
-  constructor(kept: StrayMemories) {
+  constructor(kept: StrayMemories, splits: SplitMemories = {}) {
+    this.splits = new Map(Object.entries(splits));
     // A store that an earlier version has written may know less.
     for (const [key, memory] of Object.entries(kept)) {
       this.trackers.set(key, new StrayTracker({ ...EMPTY_STRAYS, ...memory }));
@@ -85,6 +90,43 @@ export class Strays {
     return this.of(migration, side).strays(now);
   }
 
+  /**
+   * What `split_brain` reads: stray writes that nobody has reconciled while the active side is being written to as well.
+   * Latched like the stray writes; answers whether it was latched just now.
+   */
+  splitBrain(migration: string, direction: Direction, now: Us, wall: number): { reading: Reading; latched: boolean } {
+    const strays = this.reading(migration, direction, now);
+    const passive = passiveSide(direction);
+    const since = this.splits.get(migration);
+    if (since !== undefined) return { reading: splitSince(since, now), latched: false };
+    if (passive === null || strays.value === null || strays.value === 0) return { reading: strays, latched: false };
+    const active = passive === 'source' ? 'target' : 'source';
+    const { writes } = this.local(migration, active, now);
+    if (stateAt(writes, now) !== 'ok') {
+      const why = `whether the ${active} is being written to as well is not known yet: ${writes.reason ?? 'it is watched no more'}`;
+      return { reading: unknown(why, now), latched: false };
+    }
+    if (writes.value === 0) return { reading: { ...writes, bound: 'exact', reason: null }, latched: false };
+    this.splits.set(migration, wall);
+    return { reading: splitSince(wall, now), latched: true };
+  }
+
+  /** Whether it matters if the active side is being written to: the other one was, and more is not known yet. */
+  suspectsSplit(migration: string, direction: Direction): boolean {
+    const passive = passiveSide(direction);
+    return passive !== null && !this.splits.has(migration) && this.shown(migration, passive).count > 0;
+  }
+
+  /** A switch begins, whose end `release` tells: what is written to this side meanwhile is not counted. */
+  hold(migration: string, side: SideName): void {
+    this.of(migration, side).hold();
+  }
+
+  /** The switch has ended, carried through or not. */
+  release(migration: string, carriedThrough: boolean, wall: number): FirstStray[] {
+    return SIDES.flatMap((side) => this.change(migration, side, (t) => t.release(carriedThrough, wall)));
+  }
+
   /** What the API shows of a side. */
   shown(migration: string, side: SideName): StrayMemory {
     return this.trackers.get(`${migration}.${side}`)?.kept ?? EMPTY_STRAYS;
@@ -92,12 +134,18 @@ export class Strays {
 
   /** Clears both sides of a migration of what was written before `begunAt` (wall clock), or of everything (Infinity). */
   clear(migration: string, begunAt: number, wall: number): void {
+    if ((this.splits.get(migration) ?? Infinity) <= begunAt) this.splits.delete(migration);
     for (const side of SIDES) this.of(migration, side).clear(begunAt, wall);
   }
 
   /** Everything, for the store. */
   get kept(): StrayMemories {
     return Object.fromEntries([...this.trackers].map(([key, tracker]) => [key, tracker.kept]));
+  }
+
+  /** The same of what is latched of both sides. */
+  get keptSplits(): SplitMemories {
+    return Object.fromEntries(this.splits);
   }
 
   private of(migration: string, side: SideName): StrayTracker {
@@ -113,4 +161,10 @@ export class Strays {
     act(tracker);
     return before === 0 && tracker.kept.count > 0 ? [{ side, latched: tracker.kept }] : [];
   }
+}
+
+function splitSince(wall: number, now: Us): Reading {
+  const when = new Date(wall).toISOString();
+  const reason = `since ${when} both sides have been written to: compare the data, then attest stray-writes-reconciled`;
+  return known(1, now, Infinity, reason);
 }

@@ -17,6 +17,9 @@ import type {
   CollectorStatus,
   DaemonEvent,
   DaemonPort,
+  DirectionChange,
+  DirectionChangeJson,
+  FenceJson,
   GateState,
   HistoryPoint,
   MigrationJson,
@@ -25,7 +28,9 @@ import type {
   VerdictJson,
 } from './http/port.js';
 import { IsoMemory, signalJson, verdictJson, type Instant, type SteadyLook } from './render.js';
+import type { Fences } from './fences.js';
 import { passiveSide } from './strays.js';
+import type { Switchover } from './switchover.js';
 import type { Attestation, JournalEntry, Store } from './store/store.js';
 
 /** What the view is made of. */
@@ -40,6 +45,8 @@ export interface ViewParts {
   collectors: () => CollectorStatus[];
   notReady: () => string[];
   attest: (attestation: Attestation) => void;
+  fences: Fences;
+  switchover: Switchover;
 }
 
 /** Implements the port over a running engine. */
@@ -85,7 +92,7 @@ export class View implements DaemonPort {
         const verdict = this.verdict(g.id);
         return { name: g.name, state: verdict?.state ?? 'unknown', opens_at: verdict?.opens_at ?? null };
       }),
-      fence: null,
+      fence: this.parts.fences.latest(name),
       attestations: this.parts.store.attestations(name).map((a) => ({
         name: a.name,
         at: new Date(a.at).toISOString(),
@@ -170,6 +177,30 @@ export class View implements DaemonPort {
     const attestation: Attestation = { migration, name, at: Math.round(this.parts.clock.wallNow()), by, note, actor };
     this.parts.attest(attestation);
     return attestation;
+  }
+
+  placeFence(migration: string, asked: Parameters<DaemonPort['placeFence']>[1]): Promise<FenceJson> {
+    return this.parts.fences.place(migration, asked);
+  }
+
+  fence(migration: string, id: string): Promise<FenceJson | undefined> {
+    return this.parts.fences.get(migration, id);
+  }
+
+  fences(migration: string): Promise<FenceJson[]> {
+    return this.parts.fences.list(migration);
+  }
+
+  cancelFence(migration: string, id: string, actor: string): Promise<FenceJson | undefined> {
+    return Promise.resolve().then(() => this.parts.fences.cancel(migration, id, actor));
+  }
+
+  onFence(migration: string, listener: () => void): () => void {
+    return this.parts.fences.onChange(migration, listener);
+  }
+
+  changeDirection(change: DirectionChange): Promise<DirectionChangeJson> {
+    return this.parts.switchover.change(change);
   }
 
   subscribe(listener: (event: DaemonEvent) => void): () => void {

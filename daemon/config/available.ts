@@ -34,12 +34,6 @@ const UNAVAILABLE: readonly Unavailable[] = [
     hint: 'only `postgres-logical`, `postgres-physical`, `mysql` and `dms` can be watched',
   },
   {
-    path: ['migrations', '*', 'promotion'],
-    values: ['detect'],
-    what: '`promotion: detect`',
-    hint: 'use `manual` and declare the change of direction',
-  },
-  {
     path: ['migrations', '*', 'verify'],
     what: 'verification',
     hint: 'remove this section; compare the data by other means and attest it',
@@ -108,6 +102,8 @@ const MEASURED: ReadonlySet<string> = new Set([
   ),
   'sequences.behind',
   'standby.stray_writes',
+  'split_brain',
+  'fence.drained',
 ]);
 
 /** What this version measures of a link by DMS: its row, and nothing of its tasks. */
@@ -129,7 +125,12 @@ export function whyNotMeasured(signal: string, vias: Vias): string | null {
       ? 'sequences and auto-increment counters are not compared over a link by DMS in this version'
       : null;
   }
-  if (name === 'local_writes' || name === 'last_local_write_age' || name === 'stray_writes') {
+  if (
+    name === 'local_writes' ||
+    name === 'last_local_write_age' ||
+    name === 'stray_writes' ||
+    signal === 'split_brain'
+  ) {
     // Whichever side is passive: without a link into it, nothing but clients writes to the source.
     const into = head === 'target' ? [forward] : head === 'source' ? [reverse] : [forward, reverse];
     return into.every((via) => via === 'dms') ? APPLIED_BY_SESSIONS : null;

@@ -49,6 +49,11 @@ export interface StrayMemory extends WriteCount {
   accountedUntil: number | null;
   /** Whether the side was passive when that was last known, and the epoch of that direction. */
   role: { passive: boolean; epoch: number } | null;
+  /**
+   * What was written while a switch is in progress, which is shown but not counted: sequences, grants and the like are set
+   * then. Null while there is none.
+   */
+  held: WriteCount | null;
   /** What was seen and missed while the role was unknown. */
   undecided: WriteCount & { gaps: Gap[] };
   /** Where the server's evidence about what was written since can begin; only its collector reads it. */
@@ -72,6 +77,7 @@ export const EMPTY_STRAYS: StrayMemory = {
   gaps: [],
   accountedUntil: null,
   role: null,
+  held: null,
   undecided: { ...NO_WRITES, gaps: [] },
   mark: null,
 };
@@ -161,7 +167,10 @@ export class StrayTracker {
     this.lastWriteAt = at;
     this.recent.push({ at, writes: writes.length });
     const seen = { count: writes.length, firstAt: first.committedAt ?? wall, firstPosition: first.position };
-    if (this.roleKnown && this.memory.role?.passive === true) this.latch(seen, wall);
+    if (this.roleKnown && this.memory.role?.passive === true) {
+      if (this.memory.held === null) this.latch(seen, wall);
+      else this.memory = { ...this.memory, held: sum(this.memory.held, seen) };
+    }
     if (!this.roleKnown) {
       const undecided = { ...this.memory.undecided, ...sum(this.memory.undecided, seen) };
       this.memory = { ...this.memory, undecided };
@@ -183,9 +192,22 @@ export class StrayTracker {
       ...(stays ? {} : { ...NO_WRITES, lastAt: null }),
       gaps: cut(gaps),
       undecided: { ...(stays ? undecided : NO_WRITES), gaps: cut(undecided.gaps) },
+      held: this.memory.held === null || stays ? this.memory.held : NO_WRITES,
       // What is unwatched at this moment goes on from the moment that was cleared.
       accountedUntil: accountedUntil === null ? null : Math.max(accountedUntil, Math.min(begunAt, wall)),
     };
+  }
+
+  /** A switch begins: what is written from now on is not counted until it ends. */
+  hold(): void {
+    this.memory = { ...this.memory, held: this.memory.held ?? NO_WRITES };
+  }
+
+  /** The switch has ended; unless it was carried through, what was written meanwhile is stray. */
+  release(carriedThrough: boolean, wall: number): void {
+    const { held } = this.memory;
+    this.memory = { ...this.memory, held: null };
+    if (held !== null && !carriedThrough) this.latch(held, wall);
   }
 
   /** Readings of `local_writes` and `last_local_write_age` at `now`. */
