@@ -273,7 +273,7 @@ export class Fences {
   /** The change of direction was not declared after all. */
   reopen(migration: string): void {
     const kept = this.newest.get(migration);
-    if (kept?.closing == null) return;
+    if (kept === undefined || kept.closing === null) return;
     const { writes } = kept.closing;
     kept.closing = null;
     if (writes.length > 0) kept.fence.wrote(writes, this.parts.clock.wallNow());
