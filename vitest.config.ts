@@ -35,6 +35,7 @@ const BY_MAJOR = [
   'test/integration/chain.test.ts',
   'test/integration/chain-restore.test.ts',
   'test/integration/coverage.test.ts',
+  'test/integration/fence-postgres.test.ts',
   'test/integration/heartbeat-faults.test.ts',
   'test/integration/heartbeat-modes.test.ts',
   'test/integration/local-writes.test.ts',

@@ -39,6 +39,12 @@ export interface Homes {
   sharedWith(entry: string): readonly string[];
 }
 
+/** Has all sessions that anybody opens to a side compared with each other, so that none leads to another server unnoticed. */
+export interface Sides {
+  /** The same database, for whoever opens sessions to it. */
+  known(database: DatabaseConfig): DatabaseConfig;
+}
+
 /** What every collector is handed. */
 export interface CollectorContext {
   clock: Clock;
@@ -53,6 +59,8 @@ export interface CollectorContext {
   localMark?: (database: string) => string | null;
   /** Which entries of `databases` lead to which database; shared by all collectors of the daemon. */
   homes?: Homes;
+  /** What compares sessions of collectors and of side ports with each other; without it the engine compares those of each. */
+  sides?: Sides;
   /**
    * Whether the local writes of a database are to be watched now whatever its role, and confirmed about ten times a second:
    * a fence is open on it, or it may be writing while the other side was written to as well.

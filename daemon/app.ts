@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { schedule } from 'node-cron';
 import type { EnginePort, Log } from '../collectors/collector.js';
 import { HeartbeatHub } from '../collectors/heartbeat/hub.js';
+import { SharedSides } from '../collectors/session/shared-sides.js';
 import type { Backend, RunningDaemon, StepOptions, StepResult } from './cli/backend.js';
 import { Collecting, share } from './collecting.js';
 import { configJsonSchema } from './config/json-schema.js';
@@ -241,13 +242,15 @@ class Daemon implements RunningDaemon {
     keeper.restore(this.config.migrations.keys());
     this.closers.push(() => keeper.save());
 
+    const homes = new EntryHomes();
     const cutover = new Cutover({
       ...{ engines: this.options.engines, config: () => this.config, clock, log, engine, store, recorder },
       context: {
         ...contextOf(this.options, this.config),
         isPassive: (database) => engine.isPassive(database),
         localMark: (database) => engine.localMark(database),
-        homes: new EntryHomes(),
+        homes,
+        sides: new SharedSides(clock, homes),
       },
       publish: (fence) => events.publish('fence', fence),
       save: () => keeper.save(),

@@ -1,7 +1,7 @@
 /** PostgreSQL as the rest of lockgate sees it. */
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import type { Observation } from '../../daemon/core/observation.js';
-import type { Collector, CollectorContext, Emit, EnginePort, LinkPlan } from '../collector.js';
+import type { Collector, CollectorContext, Emit, EnginePort, LinkPlan, SidePort } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
 import { CatalogWatch } from './catalog-watch.js';
 import { ChainCollector } from './chain.js';
@@ -14,14 +14,21 @@ import { PhysicalCollector } from './physical.js';
 import { PositionsCollector } from './positions.js';
 import { sequencesBehind } from './sequences-question.js';
 import { SideCollector } from './side.js';
-import { SideIdentity, identified } from '../session/side-identity.js';
+import { SharedSides } from '../session/shared-sides.js';
+import { identityOf } from '../session/side-identity.js';
+import { PostgresSide } from './fence-side.js';
 import { doctor } from './setup/doctor.js';
 import { grants } from './setup/grants.js';
 import { setup } from './setup/setup.js';
 import { teardown } from './setup/teardown.js';
 
 /** The engine `postgres`. */
-export const postgresEngine: EnginePort = { engine: 'postgres', collectors, grants, setup, teardown, doctor };
+export const postgresEngine: EnginePort = { engine: 'postgres', collectors, side, grants, setup, teardown, doctor };
+
+function side(database: DatabaseConfig, context: CollectorContext): SidePort {
+  const sides = context.sides ?? new SharedSides(context.clock, context.homes ?? null);
+  return new PostgresSide(sides.known(database), context);
+}
 
 function collectors(
   configured: readonly DatabaseConfig[],
@@ -29,13 +36,9 @@ function collectors(
   context: CollectorContext,
 ): Collector[] {
   // Whoever opens a session to a side: all of them are compared with each other.
-  const sides = new Map(
-    configured.map((db) => [db.name, new SideIdentity(db, context.clock, context.homes ?? null)] as const),
-  );
-  const known = (db: DatabaseConfig): DatabaseConfig => {
-    const side = sides.get(db.name);
-    return side === undefined ? db : identified(db, side);
-  };
+  const sides = context.sides ?? new SharedSides(context.clock, context.homes ?? null);
+  const own = new Set(configured.map((db) => db.name));
+  const known = (db: DatabaseConfig): DatabaseConfig => (own.has(db.name) ? sides.known(db) : db);
   const databases = configured.map(known);
   const links = plans.map((l) => ({ ...l, from: known(l.from), to: known(l.to) }));
   const native = links.filter((l) => l.config.via === 'postgres-logical' || l.config.via === 'postgres-physical');
@@ -49,9 +52,10 @@ function collectors(
     sideCollector(db, context),
     ...(bySessions.has(db.name) ? [] : [new LocalWritesCollector(db, context, physical.has(db.name))]),
   ]);
-  for (const [name, side] of sides) {
-    const chained = native.filter((l) => l.from.name === name || l.to.name === name).map((l) => l.id);
-    made.push(new IdentityWatch(name, chained, side, context.clock));
+  for (const db of databases) {
+    const identity = identityOf(db);
+    const chained = native.filter((l) => l.from.name === db.name || l.to.name === db.name).map((l) => l.id);
+    if (identity !== null) made.push(new IdentityWatch(db.name, chained, identity, context.clock));
   }
   made.push(...postgresHeartbeats(databases, links, context).collectors);
   for (const { from, to, links: pair } of byPair(native, 'postgres-logical')) {

@@ -16,6 +16,7 @@ import type { LinkId } from '../../daemon/core/signal.js';
 import type { PgConnection } from './connection.js';
 import { classify, isServerError, reasonOf } from './pg-errors.js';
 import { keepConnected } from './reconnect.js';
+import { walEnd } from './wal-end.js';
 import { identityOf } from '../session/side-identity.js';
 
 /** What a writer for one PostgreSQL database is made of. */
@@ -94,11 +95,6 @@ function positionOf(lsn: string | null): Position | null {
   return lsn === null ? null : { kind: 'lsn', lsn: parseLsn(lsn) };
 }
 
-/** At the end of a page the insert position is already behind the next page's header, although nothing is there yet. */
-function atPageEnd(flushed: bigint, insert: bigint): boolean {
-  return flushed % 8_192n === 0n && insert - flushed <= 40n;
-}
-
 /** Rows deleted in one go, and rows looked at for it. */
 const pruneBatch = 100;
 
@@ -145,11 +141,8 @@ class Session implements WriterSession {
     else if (row?.readonly === true) refusal = `${name} is read-only: no heartbeat is written there`;
     const position = positionOf(row?.lsn ?? null);
     const head = positionOf(row?.head ?? null);
-    return {
-      refusal,
-      position,
-      head: position !== null && head !== null && atPageEnd(lsnOf(position), lsnOf(head)) ? position : head,
-    };
+    if (position === null || head === null) return { refusal, position, head };
+    return { refusal, position, head: { kind: 'lsn', lsn: walEnd(lsnOf(position), lsnOf(head)) } };
   }
 
   async insert(rows: readonly HeartbeatWrite[]): Promise<void> {
@@ -163,9 +156,11 @@ class Session implements WriterSession {
 
   async prune(keep: (key: RunKey) => boolean, existsOnTarget: ExistsOnTarget): Promise<number> {
     const { context, links } = this.options;
+    // A fence asks for its marker as long as it is open.
     const old = await this.#query<RunKey>(
       `SELECT link, run FROM lockgate.heartbeat
-        WHERE daemon = $1 AND link = ANY($2) AND sent_at < pg_catalog.clock_timestamp() - interval '1 minute'
+        WHERE daemon = $1 AND link = ANY($2) AND sent_at < pg_catalog.clock_timestamp()
+          - CASE WHEN run LIKE 'fence-%' THEN interval '1 day' ELSE interval '1 minute' END
         ORDER BY pg_catalog.random() LIMIT $3`,
       [context.daemonId, links.map((link) => link.id), 5 * pruneBatch],
     );

@@ -3,6 +3,7 @@ import type { Us } from '../../daemon/core/clock.js';
 import { parseLsn } from '../../daemon/core/position.js';
 import type { PgConnection } from './connection.js';
 import type { TableName } from './local-decoder.js';
+import { walEnd } from './wal-end.js';
 
 /**
  * A look at the server: once the stream has passed `inserted`, everything committed before the look was seen. `inserted`
@@ -84,7 +85,7 @@ export async function lookLocally(connection: PgConnection, timeoutMs: number): 
   const mark: Mark | null = tells ? { system, timeline, xmin } : null;
   return {
     inRecovery: recovery,
-    inserted: parseLsn(row.inserted),
+    inserted: walEnd(parseLsn(row.flushed), parseLsn(row.inserted)),
     flushed: parseLsn(row.flushed),
     asyncUs: Math.ceil(Number(row.async_us)),
     xmin: BigInt(xmin),

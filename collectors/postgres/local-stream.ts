@@ -12,9 +12,10 @@ import { placeOf } from './pg-errors.js';
 import { checkWalReading, readerSlotPrefix, tooFew } from './wal-checks.js';
 import { streamGuarded } from './wal-guard.js';
 
-const lookEveryMs = 1_000;
-/** Until the first look can be confirmed, they come so often. */
-const settleEveryMs = 200;
+/** Pauses between looks, in milliseconds: usually, while somebody watches closely, and until the first can be confirmed. */
+const lookEveryMs = { usually: 1_000, closely: 100, unsettled: 200 } as const;
+/** So soon it is noticed that somebody watches closely, in milliseconds. */
+const noticeMs = 50;
 /** Materialized views are listed about so often. */
 const matviewsFreshUs: Us = 30_000_000;
 /** Names that are remembered at most. */
@@ -63,6 +64,8 @@ export class LocalStream {
   #judged: Promise<void> = Promise.resolve();
   #unjudged = 0;
   readonly #failures: Error[] = [];
+  /** Has the server say how far it has sent; nothing before it streams. */
+  #ping: () => void = () => undefined;
 
   constructor(private readonly parts: LocalStreamParts) {}
 
@@ -82,15 +85,16 @@ export class LocalStream {
             options: LOCAL_OPTIONS,
             take: (payload, lsn, at) => this.#take(payload, lsn, at),
           },
-          events: { reached: (end) => this.#passed(end) },
+          events: { reached: (end) => this.#passed(end), waiting: (why) => this.parts.waiting(why) },
           check: async (connection) => {
             this.#home = connection.home;
             this.#copiesLookLocal = connection.serverVersion < 140000;
             await checkWalReading(connection, db, null);
           },
         },
-        () => {
+        ({ ping }) => {
           healthy();
+          this.#ping = ping;
           asking = this.#ask();
         },
         this.#inner.signal,
@@ -195,7 +199,10 @@ export class LocalStream {
     this.parts.emit({ kind: 'local-writes', database: this.parts.db.name, writes, at });
   }
 
-  /** Asks each second where the WAL ends; a question without an answer confirms nothing, and the reading goes stale. */
+  /**
+   * Asks each second where the WAL ends, more often while somebody watches closely; a question without an answer confirms
+   * nothing, and the reading goes stale.
+   */
   async #ask(): Promise<void> {
     const { clock, log } = this.parts.context;
     const { signal } = this.#inner;
@@ -223,13 +230,31 @@ export class LocalStream {
         } else {
           this.#looks.asked(look, at);
           this.#passed(this.#reached);
+          if (this.#isClose()) this.#ping();
         }
       } catch (error) {
         const fields = { collector: this.parts.name, error: messageOf(error) };
         if (!isAborted(signal)) log.debug(fields, 'the end of the WAL could not be asked for');
       }
-      const spentMs = (clock.monotonicNow() - at) / US_PER_MS;
-      await clock.sleep(Math.max(0, (this.#looks.settled ? lookEveryMs : settleEveryMs) - spentMs), signal);
+      await this.#pauseSince(at);
+    }
+  }
+
+  #isClose(): boolean {
+    const { context, db } = this.parts;
+    return context.watchClosely?.(db.name) === true;
+  }
+
+  /** Sleeps until the look after the one that began at `at` is due, which somebody who begins to watch closely brings forward. */
+  async #pauseSince(at: Us): Promise<void> {
+    const { clock } = this.parts.context;
+    const { signal } = this.#inner;
+    while (!isAborted(signal)) {
+      const usualMs = this.#looks.settled ? lookEveryMs.usually : lookEveryMs.unsettled;
+      const pauseMs = this.#isClose() ? lookEveryMs.closely : usualMs;
+      const restMs = pauseMs - (clock.monotonicNow() - at) / US_PER_MS;
+      if (restMs <= 0) return;
+      await clock.sleep(Math.min(restMs, noticeMs), signal);
     }
   }
 

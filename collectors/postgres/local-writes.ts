@@ -11,7 +11,7 @@ import { localApplicationName } from './wal-checks.js';
 import { pauseMs } from './wal-guard.js';
 
 const lookEveryMs = 1_000;
-const roleEveryMs = 250;
+const roleEveryMs = 100;
 const queryTimeoutMs = 1_500;
 const statementTimeoutMs = 1_200;
 
@@ -21,9 +21,10 @@ type Wanted = { watch: true } | { watch: false; reason: string };
 /**
  * Collector `<db>/local`: watches one database for committed transactions that came neither by replication nor from
  * lockgate, through a temporary slot of test_decoding. It runs while the database is the passive side of its migrations,
- * or always with `read: on`; what the active side writes would cost the server to decode, and says nothing.
+ * or always with `read: on`; what the active side writes would cost the server to decode, and says nothing. While a fence
+ * is open it is the active side that must not write: then it is watched whatever its role (`watchClosely`).
  *
- * Each second the server is asked where its WAL ends; when the stream has passed that point, everything committed before
+ * Each second, ten times as often while watched closely, the server is asked where its WAL ends; when the stream has passed that point, everything committed before
  * the question was seen, and a `local-watch` says so. A stream that falls behind therefore confirms nothing. When no more
  * than the flushed WAL was passed, what was committed without waiting for a flush may be missing, so it says so of an
  * instant that lies as far back as a flush may take.
@@ -120,7 +121,7 @@ export class LocalWritesCollector implements Collector {
     const { read, name } = this.db;
     if (read === 'off') {
       this.#wanted = { watch: false, reason: `\`read: off\` for ${name}: its local writes are not watched` };
-    } else if (read === 'on') {
+    } else if (read === 'on' || this.context.watchClosely?.(name) === true) {
       this.#wanted = { watch: true };
     } else {
       const passive = this.context.isPassive?.(name) ?? null;
@@ -169,7 +170,7 @@ export class LocalWritesCollector implements Collector {
       wasStandby = true;
       this.#mark = null;
       this.#confirm(emit, look, at, true);
-      await clock.sleep(lookEveryMs, signal);
+      await clock.sleep(this.context.watchClosely?.(this.db.name) === true ? roleEveryMs : lookEveryMs, signal);
     }
     if (wasStandby && !isAborted(signal)) this.#unwatched(emit, `${this.db.name} was a standby and has been promoted`);
     if (isAborted(signal)) return;

@@ -117,6 +117,7 @@ export class PhysicalCollector implements Collector {
           links: this.links.map((link) => link.id),
           intervalMs: this.options.intervalMs ?? defaultIntervalMs,
           look: (full) => this.#look(emit, full, signal),
+          closely: () => this.context.watchClosely?.(this.#names.from) === true,
         },
         signal,
       );

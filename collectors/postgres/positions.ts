@@ -132,6 +132,7 @@ export class PositionsCollector implements Collector {
           links: this.links.map((link) => link.id),
           intervalMs: this.options.intervalMs ?? defaultIntervalMs,
           look: (full) => this.#look(emit, full, signal),
+          closely: () => this.context.watchClosely?.(this.from.name) === true,
         },
         signal,
       );

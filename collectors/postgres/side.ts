@@ -1,4 +1,4 @@
-import { US_PER_MS, US_PER_S, type Us } from '../../daemon/core/clock.js';
+import { US_PER_MS, US_PER_S, type Clock, type Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { LockgateError } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
@@ -123,6 +123,22 @@ const directionSql = `
          pg_catalog.to_char(changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "changedAt"
     FROM lockgate.direction`;
 
+/** Reads `lockgate.direction`; rejects with a classified error when it cannot be read. */
+export async function readDirection(
+  connection: PgConnection,
+  database: string,
+  clock: Pick<Clock, 'monotonicNow'>,
+): Promise<DirectionSight> {
+  const askedAt = clock.monotonicNow();
+  const rows = await connection.query<Omit<DirectionRow, 'epoch'> & { epoch: string }>(
+    { name: 'direction', text: directionSql },
+    undefined,
+    { timeoutMs: queryTimeoutMs },
+  );
+  const sights = rows.map((each) => ({ ...each, epoch: Number(each.epoch) }));
+  return { database, askedAt, at: clock.monotonicNow(), rows: sights, tableMissing: false, reason: null };
+}
+
 /** Watches one database: whether it answers, whether it accepts writes, its clock, and its directions. */
 export class SideCollector implements Collector {
   readonly name: string;
@@ -214,16 +230,8 @@ export class SideCollector implements Collector {
       onDirection({ database, at, rows: null, reason: hidden });
       return;
     }
-    const directionAskedAt = clock.monotonicNow();
     try {
-      const rows = await connection.query<Omit<DirectionRow, 'epoch'> & { epoch: string }>(
-        { name: 'direction', text: directionSql },
-        undefined,
-        { timeoutMs: queryTimeoutMs },
-      );
-      const sights = rows.map((each) => ({ ...each, epoch: Number(each.epoch) }));
-      const read = { askedAt: directionAskedAt, at: clock.monotonicNow() };
-      onDirection({ database, ...read, rows: sights, tableMissing: false, reason: null });
+      onDirection(await readDirection(connection, database, clock));
     } catch (error) {
       if (!(error instanceof LockgateError)) throw error;
       onDirection({ database, at: clock.monotonicNow(), rows: null, reason: reasonOf(error) });

@@ -35,6 +35,8 @@ export interface WalEvents {
   clock?(sample: ClockSample): void;
   /** The server has sent all that it had to send for WAL before `end`; it says so at every ping, about once a second. */
   reached?(end: bigint, at: Us): void;
+  /** The slot is not made yet, because of what the clause says; again and again while that lasts. */
+  waiting?(why: string): void;
 }
 
 /** What a stream is opened with. */
@@ -52,11 +54,13 @@ export interface WalStreamOptions {
   readonly side: <R>(sql: string, values: readonly unknown[]) => Promise<R[]>;
 }
 
-/** The temporary slot of a running stream. */
+/** The temporary slot of a running stream, and what can be done about the stream. */
 export interface StreamedSlot {
   readonly name: string;
   /** Every transaction that commits beyond it is decoded. */
   readonly consistentPoint: bigint;
+  /** Has the server say at once how far it has sent, instead of at the next second. */
+  readonly ping: () => void;
 }
 
 /** The server ends a walsender that hears nothing for so long, so that a dead monitor holds no WAL. */
@@ -64,6 +68,9 @@ const walSenderTimeout = '10s';
 const slotTimeoutMs = 10_000;
 const pingEveryMs = 1_000;
 const stallAfterUs = 3.5 * US_PER_S;
+/** A slot that takes longer than this to make waits for something, and what it is is asked so often. */
+const waitingEveryMs = 1_000;
+const slotUsuallyMs = 400;
 /** 2000-01-01 in milliseconds since 1970: where PostgreSQL's clock begins. */
 const postgresEpochMs = 946_684_800_000;
 
@@ -125,9 +132,11 @@ async function createSlot(
   connection: PgConnection,
   options: WalStreamOptions,
   signal: AbortSignal,
-): Promise<StreamedSlot> {
+): Promise<Omit<StreamedSlot, 'ping'>> {
   const name = `${options.slotPrefix}_${randomBytes(4).toString('hex')}`;
   const { plugin } = options.output;
+  const made = new AbortController();
+  const telling = tellWait(options, made.signal);
   try {
     const sql = `CREATE_REPLICATION_SLOT ${quoteIdent(name)} TEMPORARY LOGICAL ${plugin} NOEXPORT_SNAPSHOT`;
     const timeoutMs = slotTimeoutMs + 5_000;
@@ -144,6 +153,22 @@ async function createSlot(
       'slot creation waits for the write transactions open at that moment; end them or wait',
       { cause: error },
     );
+  } finally {
+    made.abort();
+    await telling;
+  }
+}
+
+/** Tells, until `made` aborts, what the making of a slot waits for. */
+async function tellWait(options: WalStreamOptions, made: AbortSignal): Promise<void> {
+  const { clock, events } = options;
+  if (events.waiting === undefined) return;
+  await clock.sleep(slotUsuallyMs, made);
+  while (!isAborted(made)) {
+    const why = await explainWait(options).catch(() => 'which could not be asked');
+    if (isAborted(made)) return;
+    events.waiting(`slot creation waits for the write transactions that are open: ${why}`);
+    await clock.sleep(waitingEveryMs, made);
   }
 }
 
@@ -185,13 +210,17 @@ class Stream {
     this.#lastMessageAt = this.#clock.monotonicNow();
   }
 
-  async run(slot: StreamedSlot, streaming: (slot: StreamedSlot) => void, signal: AbortSignal): Promise<void> {
+  async run(
+    slot: Omit<StreamedSlot, 'ping'>,
+    streaming: (slot: StreamedSlot) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { client } = this.connection;
     const wire: EventEmitter = client.connection;
     wire.on('copyData', (message: { chunk: Buffer }) => this.#guard(() => this.#received(message.chunk)));
     wire.once('replicationStart', () => {
       this.#started = true;
-      streaming(slot);
+      streaming({ ...slot, ping: this.#waker.wake });
       this.#waker.wake();
     });
     signal.addEventListener('abort', this.#waker.wake, { once: true });
@@ -297,7 +326,8 @@ class Stream {
     message.writeBigUInt64BE(this.#handledLsn, 17);
     message.writeBigInt64BE(BigInt(Math.round((wallMs - postgresEpochMs) * 1_000)), 25);
     message[33] = ping ? 1 : 0;
-    if (ping) this.#ping = { at: this.#clock.monotonicNow(), wallMs };
+    // Answers come in the order of the questions, and this one may come while another is under way.
+    if (ping) this.#ping ??= { at: this.#clock.monotonicNow(), wallMs };
     const wire = this.connection.client.connection as unknown as { sendCopyFromChunk(chunk: Buffer): void };
     wire.sendCopyFromChunk(message);
   }

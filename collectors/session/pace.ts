@@ -5,6 +5,10 @@ import type { PositionNeeds } from '../heartbeat/needs.js';
 
 /** Pauses between looks while a position is waited for, in milliseconds; the last one stays. */
 const rampMs = [10, 20, 40, 80, 160, 250] as const;
+/** The longest pause while somebody looks closely, in milliseconds. */
+const closeMs = 50;
+/** So soon it is noticed that somebody does, in milliseconds. */
+const noticeMs = 100;
 
 /**
  * Decides the pauses between looks: the whole interval when nothing is waited for, a short and growing one while
@@ -44,6 +48,8 @@ export interface LooksOptions {
   readonly intervalMs: number;
   /** Looks once; `full` about every interval, when everything is to be reported and not the positions alone. */
   readonly look: (full: boolean) => Promise<Look>;
+  /** Whether each look is waited for now (a fence is open), whatever position was sampled last. */
+  readonly closely?: () => boolean;
 }
 
 /** Looks again and again until `signal` aborts: at every interval, and more often while a position is waited for. */
@@ -72,7 +78,13 @@ export async function keepLooking(options: LooksOptions, signal: AbortSignal): P
         if (stopped()) break;
         waiting = links.filter((link) => !blind.has(link) && needs.wanted(link) !== null);
         const pause = pace.next(waiting, (clock.monotonicNow() - fullAt) / US_PER_MS);
-        await clock.sleep(pause, sleeping.signal);
+        // Looking more often at what cannot be told would not help anybody.
+        await sleepPacedly(
+          options,
+          links.some((link) => !blind.has(link)),
+          pause,
+          sleeping.signal,
+        );
         // Woken early by a new need: the pause is chosen anew, so that the first look at it comes soon.
         if (!sleeping.signal.aborted) break;
       }
@@ -80,6 +92,23 @@ export async function keepLooking(options: LooksOptions, signal: AbortSignal): P
   } finally {
     off();
     signal.removeEventListener('abort', wake);
+  }
+}
+
+/** Sleeps for `pauseMs`, or less where and as soon as somebody looks closely. */
+async function sleepPacedly(
+  { clock, closely }: LooksOptions,
+  helps: boolean,
+  pauseMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  if (closely === undefined || !helps) return clock.sleep(pauseMs, signal);
+  const begun = clock.monotonicNow();
+  for (;;) {
+    const wholeMs = closely() ? Math.min(pauseMs, closeMs) : pauseMs;
+    const restMs = wholeMs - (clock.monotonicNow() - begun) / US_PER_MS;
+    if (restMs <= 0 || signal.aborted) return;
+    await clock.sleep(Math.min(restMs, noticeMs), signal);
   }
 }
 

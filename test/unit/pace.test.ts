@@ -34,6 +34,7 @@ describe('Pace', () => {
 describe('keepLooking', () => {
   const start = (
     look: (full: boolean) => boolean,
+    closely?: () => boolean,
   ): {
     clock: FakeClock;
     needs: SampledPositions;
@@ -56,6 +57,7 @@ describe('keepLooking', () => {
           looks.push(`${String((clock.monotonicNow() - begin) / 1000)}${full ? ' full' : ''}`);
           return Promise.resolve({ blind: look(full) ? new Set() : new Set([a] as const) });
         },
+        ...(closely === undefined ? {} : { closely }),
       },
       stopping.signal,
     );
@@ -102,5 +104,23 @@ describe('keepLooking', () => {
     await clock.advance(1_000_000);
     await stop();
     expect(looks).toEqual(['0 full', '1000 full']);
+  });
+
+  it.each([
+    [true, ['0 full', '300', '350', '400', '1000 full']],
+    [false, ['0 full', '1000 full']],
+  ])('looks often while somebody looks closely, where looking helps (%s)', async (helps, expected) => {
+    let close = false;
+    const { clock, looks, stop } = start(
+      () => helps,
+      () => close,
+    );
+    await clock.advance(250_000);
+    close = true;
+    await clock.advance(150_000);
+    close = false;
+    await clock.advance(700_000);
+    await stop();
+    expect(looks).toEqual(expected);
   });
 });
