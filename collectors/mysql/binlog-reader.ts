@@ -50,7 +50,11 @@ export interface BinlogReaderOptions {
   readonly ledger: HeartbeatLedger;
 }
 
-const idleMs = 250;
+/** Between looks whether it is wanted. */
+const idleMs = 50;
+/** Between questions where the log ends: each of them confirms all local writes before it. */
+const confirmEveryMs = 1_000;
+const closelyEveryMs = 100;
 const maxBackoffMs = 5_000;
 /** How long a reader that is not permitted stays off: an operator who has just granted it wants to see it work. */
 const refusedRestMs = 15_000;
@@ -157,6 +161,10 @@ export class BinlogReader implements Collector {
     return this.options.context.clock.monotonicNow();
   }
 
+  #askEveryMs(): number {
+    return this.options.context.watchClosely?.(this.options.db.name) === true ? closelyEveryMs : confirmEveryMs;
+  }
+
   #silence(reason: string | null): void {
     if (this.#silentBecause === reason) return;
     const streamed = this.#silentBecause === null;
@@ -200,7 +208,8 @@ export class BinlogReader implements Collector {
       }
     };
     const ending = (error: LockgateError): void => this.#silence(reasonOf(error));
-    const ended = await streamBinlog(db, order, context.clock, news, ending, inner.signal).then(
+    const askEveryMs = (): number => this.#askEveryMs();
+    const ended = await streamBinlog(db, order, context.clock, news, ending, inner.signal, askEveryMs).then(
       () => null,
       (error: unknown) => error,
     );
@@ -237,6 +246,7 @@ export class BinlogReader implements Collector {
         home: moment.home,
         owner,
         start: this.#startAt(facts),
+        askEveryMs: this.#askEveryMs(),
         positionsSql: positionsSql(mariadb),
         statusSql: binlogStatusSql(connection),
         daemonId,

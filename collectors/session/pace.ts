@@ -30,6 +30,9 @@ export class Pace {
   }
 }
 
+/** Between looks while somebody watches closely, and between looks whether somebody does, in ms. */
+const closelyMs = 50;
+
 /** What one look came to. */
 export interface Look {
   /** Links whose positions cannot be told now: looking more often would not help them. */
@@ -42,13 +45,15 @@ export interface LooksOptions {
   readonly needs: PositionNeeds;
   readonly links: readonly LinkId[];
   readonly intervalMs: number;
+  /** Whether to look about every 50 ms now, though nothing is waited for: a fence asks for what is found. */
+  readonly closely?: () => boolean;
   /** Looks once; `full` about every interval, when everything is to be reported and not the positions alone. */
   readonly look: (full: boolean) => Promise<Look>;
 }
 
 /** Looks again and again until `signal` aborts: at every interval, and more often while a position is waited for. */
 export async function keepLooking(options: LooksOptions, signal: AbortSignal): Promise<void> {
-  const { clock, needs, links, intervalMs, look } = options;
+  const { clock, needs, links, intervalMs, look, closely } = options;
   const pace = new Pace(intervalMs);
   let sleeping = new AbortController();
   const wake = (): void => sleeping.abort();
@@ -72,7 +77,9 @@ export async function keepLooking(options: LooksOptions, signal: AbortSignal): P
         if (stopped()) break;
         waiting = links.filter((link) => !blind.has(link) && needs.wanted(link) !== null);
         const pause = pace.next(waiting, (clock.monotonicNow() - fullAt) / US_PER_MS);
-        await clock.sleep(pause, sleeping.signal);
+        await (closely === undefined
+          ? clock.sleep(pause, sleeping.signal)
+          : sleepLightly(clock, pause, closely, sleeping.signal));
         // Woken early by a new need: the pause is chosen anew, so that the first look at it comes soon.
         if (!sleeping.signal.aborted) break;
       }
@@ -81,6 +88,15 @@ export async function keepLooking(options: LooksOptions, signal: AbortSignal): P
     off();
     signal.removeEventListener('abort', wake);
   }
+}
+
+/** Sleeps so long, but only for a moment once somebody watches closely. */
+async function sleepLightly(clock: Clock, ms: number, closely: () => boolean, signal: AbortSignal): Promise<void> {
+  const until = clock.monotonicNow() + ms * US_PER_MS;
+  do {
+    const leftMs = (until - clock.monotonicNow()) / US_PER_MS;
+    await clock.sleep(Math.max(0, Math.min(leftMs, closelyMs)), signal);
+  } while (!signal.aborted && !closely() && clock.monotonicNow() < until);
 }
 
 /** Waits for both, so that neither is left behind unwatched; of two failures the first one's is thrown. */
