@@ -1,3 +1,4 @@
+import { US_PER_S, type Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import type { DirectionRow } from '../../daemon/core/direction.js';
 import { InvariantError, SourceError, TransientError } from '../../daemon/core/errors.js';
@@ -39,6 +40,7 @@ export class MysqlFenceSide implements SidePort {
   readonly #looking: LazySession<MysqlConnection>;
   readonly #work: OpenWork;
   #looks: Promise<unknown> = Promise.resolve();
+  #reopenedAt: Us = -Infinity;
 
   constructor(
     private readonly db: DatabaseConfig,
@@ -62,9 +64,11 @@ export class MysqlFenceSide implements SidePort {
     }
     const budget = this.#budget(placeMs, signal);
     const connection = await this.#placing.get(signal);
+    const carried = await this.#isCarried(connection, link, budget);
     // Before the position: what is changed after it must not be in it.
-    const schema = await readSchemaDigest(connection, this.db, budget);
-    const mayMark = await this.#mayMark(connection, link, budget);
+    const schema = await this.#privileged(this.#placing, readSchemaDigest(connection, this.db, budget));
+    // Our user may be one of those that read_only does not bind.
+    const mayMark = carried && (await this.#obstacle(connection, budget)) === null;
     const askedAt = this.context.clock.monotonicNow();
     const position = await this.#position(connection, budget);
     const marked = mayMark && (await this.#mark(connection, link, marker, budget));
@@ -96,7 +100,7 @@ export class MysqlFenceSide implements SidePort {
     const askedAt = this.context.clock.monotonicNow();
     const position = await this.#position(connection, budget);
     // After the position: what was changed before it must be in it.
-    const schema = await readSchemaDigest(connection, this.db, budget);
+    const schema = await this.#privileged(this.#placing, readSchemaDigest(connection, this.db, budget));
     return { position, identity: connection.home, schema, askedAt };
   }
 
@@ -143,13 +147,27 @@ export class MysqlFenceSide implements SidePort {
     const look = async (): Promise<FenceSight> => {
       const connection = await this.#looking.get(signal);
       const askedAt = this.context.clock.monotonicNow();
-      const { marker, open } = await see(connection, budget);
+      const { marker, open } = await this.#privileged(this.#looking, see(connection, budget));
       const at = this.context.clock.monotonicNow();
       return { identity: connection.home, marker, open, askedAt, at };
     };
     const result = this.#looks.then(look, look);
     this.#looks = result.catch(() => undefined);
     return result;
+  }
+
+  /** A session keeps the privileges that it began with, so that one which lacks some is opened anew, but not all the time. */
+  async #privileged<T>(session: LazySession<MysqlConnection>, work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      const now = this.context.clock.monotonicNow();
+      if (error instanceof SourceError && now - this.#reopenedAt > US_PER_S) {
+        this.#reopenedAt = now;
+        await session.close();
+      }
+      throw error;
+    }
   }
 
   async #position(connection: MysqlConnection, budget: Budget): Promise<Position> {
@@ -162,10 +180,8 @@ export class MysqlFenceSide implements SidePort {
     );
   }
 
-  /** Whether a row may be written here: the server takes writes, and what is written is carried to where it comes from. */
-  async #mayMark(connection: MysqlConnection, link: LinkId, budget: Budget): Promise<boolean> {
-    // Our user may be one of those that read_only does not bind.
-    if ((await this.#obstacle(connection, budget)) !== null) return false;
+  /** Whether what is written here is a transaction that no server lacks which ought to have it. */
+  async #isCarried(connection: MysqlConnection, link: LinkId, budget: Budget): Promise<boolean> {
     const channels = await readChannels(connection, budget.nextMs());
     if (channels.length === 0) return true;
     // On a replica it is written where heartbeats of the link are, because their writer knows what carries them back.
