@@ -162,7 +162,11 @@ export class BinlogReader implements Collector {
   }
 
   #askEveryMs(): number {
-    return this.options.context.watchClosely?.(this.options.db.name) === true ? closelyEveryMs : confirmEveryMs;
+    return this.#isClosely() ? closelyEveryMs : confirmEveryMs;
+  }
+
+  #isClosely(): boolean {
+    return this.options.context.watchClosely?.(this.options.db.name) === true;
   }
 
   #silence(reason: string | null): void {
@@ -267,7 +271,10 @@ export class BinlogReader implements Collector {
     const gap = gapSince(mark, moment, files, byPlace);
     if (gap.kind === 'lost' && mark !== null) local.lost(`${placeOf(this.options.db)}: ${gap.reason}`);
     local.began({ home: moment.home, owner }, gap.kind !== 'lost');
-    return gap.kind === 'readable' ? gap.start : end;
+    if (gap.kind === 'readable') return gap.start;
+    // Nothing before the end is asked for, and a fence waits: from a GTID on the server first looks for it, and may not
+    // say for a second that it has found nothing.
+    return gap.kind === 'lost' && this.#isClosely() ? { file, offset } : end;
   }
 
   /** Ends a stream that does not come to the end of the log: the server purges no file that is being read. */

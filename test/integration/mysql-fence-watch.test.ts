@@ -16,7 +16,6 @@ import { waitFor } from '../../deploy/demo/run-folder.js';
 import { testedFlavours } from '../support/flavours.js';
 import { contextOf, databaseAt, listenTo, planOf, type Listening } from '../support/listening.js';
 import { rootConnection } from '../support/mysql-connection.js';
-import { replicaWords } from '../support/mysql-dialect.js';
 import { alone, startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 
 const link = 'shop/forward' as LinkId;
@@ -95,7 +94,7 @@ describe.each(testedFlavours)('watching closely for a fence on $flavour', ({ fla
 
     it('begins quickly on the active side, confirms ten times a second, and tells of writes at once', async () => {
       const heard = watch();
-      const idle = await heard.next('the role', isWatch).catch(() => heard.heard.find(isWatch));
+      const idle = await waitFor('the role', 5_000, () => heard.heard.find(isWatch));
       expect(idle).toMatchObject({ watching: false, reason: expect.stringContaining('or for a fence') as string });
       closely = true;
       const begun = clock.monotonicNow();
@@ -258,5 +257,3 @@ describe.each(testedFlavours)('watching closely for a fence on $flavour', ({ fla
     });
   });
 });
-
-void replicaWords;
