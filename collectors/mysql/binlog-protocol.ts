@@ -17,6 +17,8 @@ export interface BinlogOrder {
   readonly home: string;
   readonly owner: LogOwner;
   readonly start: BinlogStart;
+  /** Between questions where the log ends, in ms. */
+  readonly askEveryMs: number;
   /** Answers what was executed, and the server's id. */
   readonly positionsSql: string;
   /** Answers where the binlog ends. */
@@ -82,4 +84,8 @@ export type FromReader =
   | { readonly kind: 'failed'; readonly failure: BinlogFailure };
 
 /** To the reading thread. */
-export type ToReader = { readonly kind: 'took' } | { readonly kind: 'stop' };
+export type ToReader =
+  | { readonly kind: 'took' }
+  /** From now on it is asked so often where the log ends, in ms, and once at once. */
+  | { readonly kind: 'pace'; readonly askEveryMs: number }
+  | { readonly kind: 'stop' };

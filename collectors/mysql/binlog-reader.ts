@@ -50,7 +50,11 @@ export interface BinlogReaderOptions {
   readonly ledger: HeartbeatLedger;
 }
 
-const idleMs = 250;
+/** Between looks whether it is wanted. */
+const idleMs = 50;
+/** Between questions where the log ends: each of them confirms all local writes before it. */
+const confirmEveryMs = 1_000;
+const closelyEveryMs = 100;
 const maxBackoffMs = 5_000;
 /** How long a reader that is not permitted stays off: an operator who has just granted it wants to see it work. */
 const refusedRestMs = 15_000;
@@ -157,6 +161,14 @@ export class BinlogReader implements Collector {
     return this.options.context.clock.monotonicNow();
   }
 
+  #askEveryMs(): number {
+    return this.#isClosely() ? closelyEveryMs : confirmEveryMs;
+  }
+
+  #isClosely(): boolean {
+    return this.options.context.watchClosely?.(this.options.db.name) === true;
+  }
+
   #silence(reason: string | null): void {
     if (this.#silentBecause === reason) return;
     const streamed = this.#silentBecause === null;
@@ -200,7 +212,8 @@ export class BinlogReader implements Collector {
       }
     };
     const ending = (error: LockgateError): void => this.#silence(reasonOf(error));
-    const ended = await streamBinlog(db, order, context.clock, news, ending, inner.signal).then(
+    const askEveryMs = (): number => this.#askEveryMs();
+    const ended = await streamBinlog(db, order, context.clock, news, ending, inner.signal, askEveryMs).then(
       () => null,
       (error: unknown) => error,
     );
@@ -237,6 +250,7 @@ export class BinlogReader implements Collector {
         home: moment.home,
         owner,
         start: this.#startAt(facts),
+        askEveryMs: this.#askEveryMs(),
         positionsSql: positionsSql(mariadb),
         statusSql: binlogStatusSql(connection),
         daemonId,
@@ -257,7 +271,10 @@ export class BinlogReader implements Collector {
     const gap = gapSince(mark, moment, files, byPlace);
     if (gap.kind === 'lost' && mark !== null) local.lost(`${placeOf(this.options.db)}: ${gap.reason}`);
     local.began({ home: moment.home, owner }, gap.kind !== 'lost');
-    return gap.kind === 'readable' ? gap.start : end;
+    if (gap.kind === 'readable') return gap.start;
+    // Nothing before the end is asked for, and a fence waits: from a GTID on the server first looks for it, and may not
+    // say for a second that it has found nothing.
+    return gap.kind === 'lost' && this.#isClosely() ? { file, offset } : end;
   }
 
   /** Ends a stream that does not come to the end of the log: the server purges no file that is being read. */

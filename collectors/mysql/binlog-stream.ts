@@ -11,6 +11,8 @@ import { classify } from './mysql-errors.js';
 /** The reading thread is heard of twice a second; one that is silent for so long hangs. */
 const hangMs = 15_000;
 const stopMs = 3_000;
+/** Between looks how often the thread is to ask. */
+const paceLookMs = 50;
 /** Bounds what a reading thread can take of the daemon's memory, besides the packets themselves. */
 const resourceLimits = { maxOldGenerationSizeMb: 256 };
 
@@ -20,7 +22,7 @@ export type BinlogNews = Exclude<FromReader, { kind: 'pulse' | 'failed' }>;
 /**
  * Reads one binlog in a thread of its own until `signal` aborts (then it resolves) or the stream ends (then it rejects with
  * a classified error); either way the thread and its connections are gone by then, which may take a while on a network that
- * is silent, so `ending` tells the error at once.
+ * is silent, so `ending` tells the error at once. `askEveryMs` says at each moment how often it is to ask where the log ends.
  */
 export async function streamBinlog(
   db: DatabaseConfig,
@@ -29,6 +31,7 @@ export async function streamBinlog(
   news: (message: BinlogNews) => void,
   ending: (error: LockgateError) => void,
   signal: AbortSignal,
+  askEveryMs: () => number = () => order.askEveryMs,
 ): Promise<void> {
   if (signal.aborted) return;
   const thread = startThread(order);
@@ -49,6 +52,7 @@ export async function streamBinlog(
     thread.on('error', (error) => broke(`broke off: ${error.message}`));
     thread.on('exit', () => broke('ended'));
     signal.addEventListener('abort', () => resolve(null), { once: true });
+    void keepPace(thread, order.askEveryMs, askEveryMs, clock, over.signal);
     void watchThread(() => (clock.monotonicNow() - heardAt) / US_PER_MS, clock, over.signal).then((hangs) => {
       if (hangs) broke(`has said nothing for ${hangMs / 1_000} s`);
     });
@@ -73,6 +77,23 @@ function startThread(order: BinlogOrder): Worker {
   const file = new URL('./binlog-worker.ts', import.meta.url).href;
   const start = `import(${JSON.stringify(loader)}).then(({ register }) => (register(), import(${JSON.stringify(file)})))`;
   return new Worker(start, { ...options, eval: true });
+}
+
+/** Tells the thread how often to ask, whenever that changes. */
+async function keepPace(
+  thread: Worker,
+  first: number,
+  askEveryMs: () => number,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<void> {
+  let told = first;
+  while (!signal.aborted) {
+    const wanted = askEveryMs();
+    if (wanted !== told) thread.postMessage({ kind: 'pace', askEveryMs: wanted } satisfies ToReader);
+    told = wanted;
+    await clock.sleep(paceLookMs, signal);
+  }
 }
 
 async function watchThread(silentMs: () => number, clock: Clock, signal: AbortSignal): Promise<boolean> {

@@ -15,8 +15,6 @@ import { EVENT } from './binlog-events.js';
 import type { BinlogFailure, BinlogOrder, FromReader, LoggedHeartbeat, Passed, ToReader } from './binlog-protocol.js';
 import { TransactionReader, type BinlogPlace } from './binlog-transactions.js';
 
-/** Between questions where the log ends. */
-const askEveryMs = 1_000;
 /** After a local write the next question comes so soon, so that it is on record before anything happens to the daemon. */
 const askSoonMs = 50;
 const pulseEveryMs = 500;
@@ -75,7 +73,9 @@ class Reader {
   #committedAt: number[] = [];
   #writesDue = false;
   #pending: Passed[] = [];
-  #askSoon: (() => void) | null = null;
+  #askSoon: ((ms: number) => void) | null = null;
+  /** Between questions where the log ends. */
+  #askEveryMs: number;
   #untaken = 0;
   #pausedHere = false;
   /** When the stream last moved on. */
@@ -88,6 +88,7 @@ class Reader {
     this.#zongji = new ZongJi(order.login);
     this.#insides = this.#zongji as unknown as Insides;
     this.#transactions = new TransactionReader(order.owner, true);
+    this.#askEveryMs = order.askEveryMs;
   }
 
   start(): void {
@@ -116,9 +117,14 @@ class Reader {
     this.#insides.connection?.resume();
   }
 
+  pace(askEveryMs: number): void {
+    this.#askEveryMs = askEveryMs;
+    this.#askSoon?.(0);
+  }
+
   stop(): Promise<void> {
     this.#over = true;
-    this.#askSoon?.();
+    this.#askSoon?.(0);
     const stopped = new Promise<void>((resolve) => this.#zongji.once('stopped', () => resolve()));
     this.#zongji.stop();
     return Promise.race([stopped, wait(1_500)]);
@@ -231,7 +237,7 @@ class Reader {
       this.#writesDue = true;
       setTimeout(() => this.#tellWrites(), togetherMs);
     }
-    this.#askSoon?.();
+    this.#askSoon?.(askSoonMs);
   }
 
   #tellWrites(): void {
@@ -321,13 +327,15 @@ class Reader {
         this.#checkPassed();
         const sinceMs = (now() - at) / 1_000;
         await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, Math.max(0, askEveryMs - sinceMs));
-          this.#askSoon = () => {
-            this.#askSoon = null;
+          const restMs = Math.max(0, this.#askEveryMs - sinceMs);
+          const timer = setTimeout(resolve, restMs);
+          this.#askSoon = (ms) => {
+            if (ms > 0) this.#askSoon = null;
             clearTimeout(timer);
-            setTimeout(resolve, askSoonMs);
+            setTimeout(resolve, Math.min(ms, restMs));
           };
         });
+        this.#askSoon = null;
       }
     } catch (error) {
       this.#end({ ...errorFields(error), kind: error instanceof NoAnswer ? 'silent-control' : 'error' });
@@ -411,6 +419,7 @@ if (port !== null) {
   const reader = new Reader(workerData as BinlogOrder, (message) => port.postMessage(message));
   port.on('message', (message: ToReader) => {
     if (message.kind === 'took') reader.took();
+    else if (message.kind === 'pace') reader.pace(message.askEveryMs);
     else void reader.stop().finally(() => exit(0));
   });
   reader.start();

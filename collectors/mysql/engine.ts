@@ -13,6 +13,7 @@ import { countersBehind } from './counters-question.js';
 import { mysqlCoverage } from './coverage-question.js';
 import { ExternalHeartbeatCollector } from './external-heartbeat.js';
 import type { CarriesBack } from './heartbeat-writer.js';
+import { MysqlFenceSide } from './fence-side.js';
 import { mysqlHeartbeats } from './heartbeats.js';
 import type { ServerIdentity } from './position-views.js';
 import { MysqlPositionsCollector } from './positions.js';
@@ -26,6 +27,7 @@ import { MysqlSideCollector } from './side.js';
 export const mysqlEngine: EnginePort = {
   engine: 'mysql',
   collectors,
+  side: (database, context) => new MysqlFenceSide(database, context),
   grants,
   setup,
   teardown,

@@ -143,12 +143,12 @@ class Session implements WriterSession {
   async prune(keep: (key: RunKey) => boolean, existsOnTarget: ExistsOnTarget): Promise<number> {
     const { context, links } = this.options;
     // From where the last look ended, by the key: rows that never reached the target cannot go, and must not be all that
-    // is ever looked at.
+    // is ever looked at. Markers of fences stay for a day, because an open fence asks for its own again and again.
     const { link, run } = this.#prunedTo;
     const old = await this.#query<RunKey>(
       `SELECT link, run FROM lockgate.heartbeat
         WHERE daemon = ? AND link >= ? AND (link > ? OR run > ?) AND link IN (?)
-          AND sent_at < UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE
+          AND sent_at < IF(run LIKE 'fence-%', UTC_TIMESTAMP(6) - INTERVAL 1 DAY, UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE)
         ORDER BY link, run LIMIT ?`,
       [context.daemonId, link, link, run, links.map(({ id }) => id), pruneBatch],
     );

@@ -165,8 +165,14 @@ export class MysqlLocalWrites implements Collector, LocalListener {
     if (read === 'on') return { watch: true };
     const passive = this.#passive();
     if (passive === true) return { watch: true };
+    const closely = this.context.watchClosely?.(name) === true;
+    if (closely && read !== 'off') return { watch: true };
+    if (closely && passive === false) {
+      const reason = `\`read: off\` for ${name}: without its binlog nobody can tell that writes there have stopped`;
+      return { watch: false, reason };
+    }
     if (passive === false) {
-      const how = read === 'off' ? 'not watched with `read: off`' : 'watched only with `read: on`';
+      const how = read === 'off' ? 'not watched with `read: off`' : 'watched only with `read: on`, or for a fence';
       return { watch: false, reason: `${name} carries production writes: its local writes are ${how}` };
     }
     // Ending the watch while the direction is unknown would leave a gap for nothing.

@@ -9,7 +9,7 @@ const lookEveryMs = 250;
 /**
  * Whether a server's binlog is to be read now: always with `read: on`, and with `read: auto` while the server is the
  * passive side of its migrations. The whole log of a server passes through its reader, and on the active side that is all
- * that the application writes. While the direction is unknown it stays as it was: ending would leave a gap for nothing.
+ * that the application writes; but while a fence is open there, it is what the fence has to see. While the direction is unknown it stays as it was: ending would leave a gap for nothing.
  */
 export class ReadWish {
   #wish: Wish = { wanted: false, reason: 'the direction is not known yet, and with it which side is passive' };
@@ -28,9 +28,13 @@ export class ReadWish {
       this.#wish = { wanted: true };
     } else {
       const passive = this.context.isPassive?.(name) ?? null;
+      if (this.context.watchClosely?.(name) === true) {
+        this.#wish = { wanted: true };
+        return this.#wish;
+      }
       if (passive === true) this.#wish = { wanted: true };
       if (passive === false) {
-        const reason = `${name} carries production writes: its binlog is read only with \`read: on\``;
+        const reason = `${name} carries production writes: its binlog is read only with \`read: on\`, or for a fence`;
         this.#wish = { wanted: false, reason };
       }
     }

@@ -200,11 +200,11 @@ const activitySql = `
            WHERE trx_rows_modified > 0 OR trx_mysql_thread_id = 0) AS oldest_us`;
 
 /** Whether the session sees all others: PROCESS, or all privileges. Roles count when they are active. */
-async function mayProcess(connection: MysqlConnection): Promise<boolean> {
+export async function mayProcess(connection: MysqlConnection, timeoutMs = queryTimeoutMs): Promise<boolean> {
   const rows = await connection.query<{ PRIVILEGE_TYPE: string }>(
     "SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE = 'PROCESS'",
     undefined,
-    { timeoutMs: queryTimeoutMs },
+    { timeoutMs },
   );
   return rows.length > 0;
 }

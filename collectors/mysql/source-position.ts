@@ -48,3 +48,19 @@ export async function readPosition(connection: MysqlConnection, timeoutMs: numbe
   const head = await readBinlogHead(connection, timeoutMs);
   return head === null ? null : { kind: 'binlog', server: connection.home, ...head };
 }
+
+/**
+ * The same for a fence, which no transaction may slip under. Outside of strict mode MariaDB's position names the newest
+ * transaction of each domain, whose number may be lower than that of an older one by another server; how far the domain
+ * has got is in the state of the binlog.
+ */
+export async function readFencePosition(connection: MysqlConnection, timeoutMs: number): Promise<Position | null> {
+  if (connection.version.flavour === 'mysql') return readPosition(connection, timeoutMs);
+  const [row] = await connection.query<{ gtids: string; log_bin: string | number }>(
+    'SELECT @@GLOBAL.gtid_binlog_state AS gtids, @@GLOBAL.log_bin AS log_bin',
+    undefined,
+    { timeoutMs },
+  );
+  if (row === undefined || Number(row.log_bin) !== 1) return null;
+  return { kind: 'gtid', set: parseGtids(connection, row.gtids) };
+}
