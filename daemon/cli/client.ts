@@ -26,11 +26,15 @@ export interface Daemon {
 
 /** One request; it is given up after `timeoutMs`, whatever has arrived by then. */
 export interface ClientRequest {
-  method?: 'GET' | 'POST';
+  method?: 'GET' | 'POST' | 'DELETE';
   /** Below the URL, for example `/v1/gates`. */
   path: string;
   body?: object;
+  /** Sent as Idempotency-Key: the daemon gives the same answer again and does nothing twice. */
+  idempotencyKey?: string;
   timeoutMs: number;
+  /** Gives the request up before its time. */
+  signal?: AbortSignal;
 }
 
 /** What came back: an HTTP answer of whatever kind, or nothing. */
@@ -45,7 +49,12 @@ export type Answer =
       date: number | null;
       age: number | null;
     }
-  | { kind: 'unreachable'; message: string };
+  | {
+      kind: 'unreachable';
+      message: string;
+      /** Whether the request may have arrived all the same, so that what it asks for may have been done. */
+      sent: boolean;
+    };
 
 /** The daemons that the options and the environment name, or a UsageError when that is none. */
 export async function daemonsOf(io: Io, options: ClientOptions): Promise<Daemon[]> {
@@ -57,6 +66,16 @@ export async function daemonsOf(io: Io, options: ClientOptions): Promise<Daemon[
   const token = await tokenOf(io, options.tokenFile);
   const ca = options.ca === undefined ? null : await certificateOf(options.ca);
   return urls.map((url) => ({ url, ask: (request) => send(io, url, token, ca, request) }));
+}
+
+/** The one daemon that the options and the environment name; what changes something must be done once, at one place. */
+export async function oneDaemonOf(io: Io, options: ClientOptions): Promise<Daemon> {
+  const [daemon, ...more] = await daemonsOf(io, options);
+  if (daemon === undefined || more.length > 0) {
+    const hint = 'give one --url: fences and changes of direction are kept by one daemon, the others read them';
+    throw new UsageError('several_urls', 'this command asks one daemon, not several', hint);
+  }
+  return daemon;
 }
 
 function checkedUrl(text: string): string {
@@ -114,11 +133,12 @@ async function send(io: Io, base: string, token: string | null, ca: Buffer | nul
         method: r.method ?? 'GET',
         // No agent: a kept-alive socket would hold the process open after the answer.
         agent: false,
-        signal: late.signal,
+        signal: r.signal === undefined ? late.signal : AbortSignal.any([late.signal, r.signal]),
         headers: {
           accept: 'application/json',
           'user-agent': `lockgate/${io.version}`,
           ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+          ...(r.idempotencyKey === undefined ? {} : { 'idempotency-key': r.idempotencyKey }),
           ...(body === null ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
         },
       };
@@ -132,7 +152,9 @@ async function send(io: Io, base: string, token: string | null, ca: Buffer | nul
     });
     return await read(response);
   } catch (error) {
-    return { kind: 'unreachable', message: whyUnreachable(error, late.signal.aborted, r.timeoutMs) };
+    if (r.signal?.aborted === true) return { kind: 'unreachable', message: 'interrupted', sent: true };
+    const { message, sent } = whyUnreachable(error, late.signal.aborted, r.timeoutMs);
+    return { kind: 'unreachable', message, sent };
   } finally {
     done.abort();
   }
@@ -188,10 +210,14 @@ const REASONS: Readonly<Record<string, string>> = {
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is not trusted here (--ca FILE)',
 };
 
-function whyUnreachable(error: unknown, late: boolean, timeoutMs: number): string {
-  if (late) return `no answer within ${durationText(timeoutMs / 1000)}`;
+/** Reasons for which nothing can have arrived; after any other, something may have. */
+const NEVER_SENT = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|EPROTO|.*CERT.*|UNABLE_TO_.*)$/;
+
+function whyUnreachable(error: unknown, late: boolean, timeoutMs: number): { message: string; sent: boolean } {
+  if (late) return { message: `no answer within ${durationText(timeoutMs / 1000)}`, sent: true };
   // Several addresses were tried (::1 and 127.0.0.1): each has its own error, and the first says enough.
   const first: unknown = error instanceof AggregateError && error.errors.length > 0 ? error.errors[0] : error;
   const code = first instanceof Error && 'code' in first && typeof first.code === 'string' ? first.code : '';
-  return REASONS[code] ?? plain(messageOf(first) === '' ? code : messageOf(first));
+  const message = REASONS[code] ?? plain(messageOf(first) === '' ? code : messageOf(first));
+  return { message, sent: !NEVER_SENT.test(code) };
 }

@@ -35,7 +35,7 @@ export function collect(value: string, previous: string[]): string[] {
 }
 
 /** Parses a duration with its unit to milliseconds, at least one. */
-function parseDurationMs(text: string): number {
+export function parseDurationMs(text: string): number {
   const us = parseDurationUs(text);
   if (us === null || us < 1000) throw new InvalidArgumentError('Give a duration with its unit, such as 30s or 15m.');
   return us / 1000;

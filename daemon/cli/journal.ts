@@ -4,7 +4,8 @@ import { daemonsOf, type ClientOptions, type Daemon } from './client.js';
 import { clientCommand, complaint, parseCount, durationOption, type CliContext } from './context.js';
 import { EXIT, worst, type ExitCode, type Io } from './io.js';
 import { isObject, judgeAnswer, type Judged } from './judge.js';
-import { columns, plain } from './text.js';
+import { entryCells } from './render-journal.js';
+import { columns } from './text.js';
 
 /** Either an instant (ms since 1970) or a stretch before now. */
 type Since = { at: number } | { agoMs: number };
@@ -32,7 +33,9 @@ const DAY_MS = 86_400_000;
 /** `journal`: what happened, and who did it. */
 export function addJournal(program: Command, { io, finish }: CliContext): void {
   clientCommand(program.command('journal'))
-    .description('show what happened: verdicts, attestations, starts and reloads, oldest first, in UTC')
+    .description(
+      'show what happened: verdicts, fences, changes of direction, attestations, starts and reloads, oldest first, in UTC',
+    )
     .addOption(
       new Option('--since <when>', 'how far back (1h, 7d), or since when (RFC 3339)')
         .argParser(parseSince)
@@ -109,31 +112,4 @@ async function readPages(daemon: Daemon, since: string, options: JournalOptions)
     // A `next` that does not move on would be followed for ever.
     if (pages.next === null || pages.next === after || entries.length === 0) return pages;
   }
-}
-
-/** Fields that have a column of their own. */
-const SHOWN = new Set(['id', 'at', 'kind', 'migration', 'gate', 'actor', 'by', 'data', 'from', 'to', 'note', 'name']);
-
-function entryCells(entry: Entry): string[] {
-  const data = isObject(entry['data']) ? entry['data'] : {};
-  const field = (name: string): string => scalar(entry[name] ?? data[name]);
-  const subject = [field('migration'), field('gate') === '' ? field('name') : field('gate')].filter((p) => p !== '');
-  const change = field('to') === '' ? '' : `${field('from') === '' ? '?' : field('from')} -> ${field('to')}`;
-  const by = field('by') === '' ? field('actor') : `${field('by')} (${field('actor')})`;
-  const rest = [...Object.entries(entry), ...Object.entries(data)]
-    .filter(([key, value]) => !SHOWN.has(key) && scalar(value) !== '')
-    .map(([key, value]) => `${plain(key)}=${scalar(value)}`);
-  const gist = [change, field('note'), ...rest].filter((p) => p !== '').join(' ');
-  return [timeCell(entry['at']), field('kind'), subject.join('/') || '-', by || '-', gist];
-}
-
-function timeCell(at: unknown): string {
-  const ms = typeof at === 'number' ? at : typeof at === 'string' ? Date.parse(at) : NaN;
-  return Number.isFinite(ms) ? new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z') : '?';
-}
-
-/** A value in a few characters; evidence in depth is for `--json`. */
-function scalar(value: unknown): string {
-  if (typeof value === 'string') return plain(value);
-  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : '';
 }

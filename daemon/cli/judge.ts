@@ -60,6 +60,17 @@ export function judgeAnswer(answer: Answer): Judged {
   return { exit: EXIT.ok, message: null };
 }
 
+/** Judges an answer to what only one daemon is asked (fences, directions): as others, but a 503 is unknown, not unreachable. */
+export function judgeCommand(answer: Answer): Judged {
+  if (answer.kind === 'answer' && answer.status === 503) {
+    return {
+      exit: EXIT.unknown,
+      message: `cannot be done or told now (503): ${detailOf(answer.json) ?? 'no reason given'}`,
+    };
+  }
+  return judgeAnswer(answer);
+}
+
 /** What keeps an answer from being looked at any further; null when nothing does. */
 function judgeRefusal(answer: Answer, hasVerdict: boolean): Judged | null {
   if (answer.kind === 'unreachable') return { exit: EXIT.unreachable, message: answer.message };
@@ -151,7 +162,8 @@ function conditionOf(json: Record<string, unknown>): VerdictJson['conditions'][n
 function detailOf(json: unknown): string | null {
   if (!isObject(json)) return null;
   const told = textOr(json['detail'], null) ?? textOr(json['title'], null);
-  return told === null ? null : plain(told);
+  const hint = textOr(json['hint'], null);
+  return told === null ? null : `${plain(told)}${hint === null ? '' : ` (${plain(hint)})`}`;
 }
 
 /** Whether a JSON value is an object (and no array). */

@@ -6,8 +6,10 @@ import { addCheck } from './check.js';
 import { addConfigCheck, printProblems } from './config-check.js';
 import { addConfigSchema } from './config-schema.js';
 import type { CliContext } from './context.js';
+import { addPromote, addRollback } from './direction.js';
 import { addDoctor } from './doctor.js';
 import { addExplain } from './explain.js';
+import { addFence } from './fence.js';
 import { addGrants } from './grants.js';
 import { EXIT, type ExitCode, type Io } from './io.js';
 import { addJournal } from './journal.js';
@@ -56,7 +58,7 @@ function buildProgram(context: CliContext): Command {
       'after',
       `
 Commands that ask a daemon take --url (or LOCKGATE_URL) and LOCKGATE_TOKEN.
-Exit codes: 0 open or done, 1 closed, 2 refused (usage, configuration), 3 unknown, 4 no daemon answers.
+Exit codes: 0 open, drained or done, 1 closed, 2 refused (usage, configuration), 3 unknown, 4 no daemon answers.
 
 Examples:
   lockgate config check lockgate.yaml && lockgate run --config lockgate.yaml
@@ -77,6 +79,9 @@ Examples:
   addStatus(program, context);
   addCheck(program, context);
   addWait(program, context);
+  addFence(program, context);
+  addPromote(program, context);
+  addRollback(program, context);
   addAttest(program, context);
   addJournal(program, context);
   return program;

@@ -1,4 +1,6 @@
+import { fenceOf } from './judge-fence.js';
 import { isObject, numberOr, textOr, verdictOf } from './judge.js';
+import { fenceWord, missingText, violationsText } from './render-fence.js';
 import { briefReason, opensText, stateWord } from './render-verdict.js';
 import { columns, durationText, instantText, plain, valueText, type Paint } from './text.js';
 
@@ -20,7 +22,7 @@ export function statusText(
     lines.push(
       `${paint(plain(name), 'bold')}  ${plain(path)}  direction ${plain(direction)}${since === null ? '' : ` since ${instantText(since, now)}`}`,
     );
-    const sides = sideRows(migration['sides']);
+    const sides = sideRows(migration['sides'], now);
     const links = linkRows(migration['links']);
     const rows = columns([...sides, ...links.map((link) => link.cells)]);
     rows.forEach((row, i) => {
@@ -28,6 +30,7 @@ export function statusText(
       // Several signals mostly fail for one reason, which is long: said once, on a line of its own.
       for (const reason of links[i - sides.length]?.reasons ?? []) lines.push(`    ${paint(reason, 'dim')}`);
     });
+    lines.push(...fenceLines(migration['fence'], paint, now));
     lines.push(...gateLines(said.gates, (gate) => gate.startsWith(`${name}/`), paint));
   }
   const top = gateLines(said.gates, (gate) => !gate.includes('/'), paint);
@@ -36,7 +39,7 @@ export function statusText(
   return `${lines.join('\n')}\n`;
 }
 
-function sideRows(sides: unknown): string[][] {
+function sideRows(sides: unknown, now: number): string[][] {
   const rows: string[][] = [];
   for (const role of ['source', 'target']) {
     const side = isObject(sides) ? sides[role] : undefined;
@@ -44,7 +47,7 @@ function sideRows(sides: unknown): string[][] {
     const facts = [
       flagText(side['reachable'], 'reachable', 'NOT REACHABLE', 'reachability unknown'),
       flagText(side['writable'], 'writable', 'read-only', 'writability unknown'),
-      strayText(side['stray_writes']),
+      strayText(side['stray_writes'], now),
     ];
     rows.push([
       role,
@@ -60,9 +63,34 @@ function flagText(value: unknown, yes: string, no: string, unknown: string): str
 }
 
 /** An unknown count is not shown here: where nobody can count, the gates that need it say so. */
-function strayText(stray: unknown): string {
-  const count = isObject(stray) ? numberOr(stray['count'], null) : null;
-  return count === null || count === 0 ? '' : `${String(count)} STRAY WRITES`;
+function strayText(stray: unknown, now: number): string {
+  if (!isObject(stray)) return '';
+  const count = numberOr(stray['count'], null);
+  if (count === null || count === 0) return '';
+  const [at, position] = [textOr(stray['first_at'], null), textOr(stray['first_position'], null)];
+  const first = [position === null ? '' : `at ${plain(position)}`, at === null ? '' : instantText(at, now)].filter(
+    (p) => p !== '',
+  );
+  return `${String(count)} STRAY WRITES${first.length === 0 ? '' : ` (the first ${first.join(', ')})`}`;
+}
+
+/** The newest fence in one line: its state as it was last proved, and what that rests on. */
+function fenceLines(json: unknown, paint: Paint, now: number): string[] {
+  const fence = fenceOf(json);
+  if (fence === null) return isObject(json) ? ['  fence  UNKNOWN  (not to be understood)'] : [];
+  const { state } = fence;
+  const ended = fence.ended_at === null ? '' : `at ${instantText(fence.ended_at, now)}`;
+  const because = fence.ended_because === null ? '' : plain(fence.ended_because);
+  const told: Readonly<Record<typeof state, string>> = {
+    placed: `until ${instantText(fence.deadline_at, now)}; ${missingText(fence)}`,
+    drained: `in ${fence.drain_seconds === null ? '?' : durationText(fence.drain_seconds)}, up to ${plain(fence.source_position)}`,
+    unknown: missingText(fence),
+    violated: violationsText(fence, now),
+    expired: missingText(fence),
+    closed: [ended, because].filter((p) => p !== '').join(': '),
+    cancelled: [ended, because].filter((p) => p !== '').join(': '),
+  };
+  return [`  fence  ${plain(fence.id)}  ${fence.link}  ${fenceWord(state, paint)}  ${told[state]}`.trimEnd()];
 }
 
 function linkRows(links: unknown): { cells: string[]; reasons: string[] }[] {

@@ -10,6 +10,7 @@ export const LIMITS = {
   requestTimeoutMs: 30_000,
   headersTimeoutMs: 10_000,
   keepAliveTimeoutMs: 72_000,
+  /** Clients that wait for a gate or a fence, together. */
   waiters: 1_000,
   waitDefaultMs: 60_000,
   waitMaxMs: 600_000,
@@ -28,4 +29,9 @@ export const LIMITS = {
   historyPointsMax: 11_000,
   byLength: 200,
   noteLength: 2_000,
+  reasonLength: 500,
+  idempotencyKeyLength: 128,
+  fenceDeadlineDefaultMs: 60_000,
+  fenceDeadlineMinMs: 1_000,
+  fenceDeadlineMaxMs: 3_600_000,
 } as const;

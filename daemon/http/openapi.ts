@@ -70,13 +70,14 @@ function operation(route: Route, method: Route['methods'][number]): Record<strin
     schema: { type: 'string' },
   }));
   const inQuery = route.query.map((p) => ({ ...p, in: 'query', required: false }));
-  const ids = { GET: '', HEAD: 'Head', POST: route.methods.length > 1 ? 'Post' : '' };
+  const inHeader = (route.headers ?? []).map((p) => ({ ...p, in: 'header', required: false }));
+  const ids = { GET: '', HEAD: 'Head', POST: route.methods.length > 1 ? 'Post' : '', DELETE: '' };
   return {
     operationId: `${route.operationId}${ids[method]}`,
     summary: route.summary,
     tags: [route.tag],
     ...(route.access === 'open' ? { security: [] } : { security: [{ bearer: [] }], 'x-lockgate-role': route.access }),
-    parameters: [...inPath, ...inQuery],
+    parameters: [...inPath, ...inQuery, ...inHeader],
     ...(method === 'POST' && route.body !== undefined ? { requestBody: requestBody(route.body) } : {}),
     responses: {
       ...Object.fromEntries(Object.entries(route.responses).map(([status, r]) => [status, response(r, method)])),
@@ -88,7 +89,7 @@ function operation(route: Route, method: Route['methods'][number]): Record<strin
 function requestBody(body: Schema | 'ignored'): Record<string, unknown> {
   return body === 'ignored'
     ? { required: false, description: 'Taken and ignored, of any type', content: { '*/*': {} } }
-    : { required: true, content: { 'application/json': { schema: body } } };
+    : { required: body['required'] !== undefined, content: { 'application/json': { schema: body } } };
 }
 
 function response(r: RouteResponse, method: string): Record<string, unknown> {

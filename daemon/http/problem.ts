@@ -7,6 +7,7 @@ const TITLES: Readonly<Record<number, string>> = {
   404: 'Not Found',
   405: 'Method Not Allowed',
   408: 'Request Timeout',
+  409: 'Conflict',
   413: 'Content Too Large',
   414: 'URI Too Long',
   415: 'Unsupported Media Type',
@@ -50,7 +51,7 @@ export class Problem extends Error {
 }
 
 /** The answer to a name that lockgate does not know; nothing distinguishes a typing error from something removed. */
-export function notFound(what: 'migration' | 'gate' | 'signal', name: string): Problem {
+export function notFound(what: 'migration' | 'gate' | 'signal' | 'fence', name: string): Problem {
   return new Problem(404, `unknown_${what}`, `there is no ${what} ${JSON.stringify(name)}`);
 }
 

@@ -1,6 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../core/clock.js';
+import { LIMITS } from './limits.js';
 import type { DaemonPort } from './port.js';
+import { overloaded } from './problem.js';
 import type { Query } from './query.js';
 
 /** Diagnostics that people read; never secrets. */
@@ -44,7 +46,7 @@ export type Access = 'open' | 'reader' | 'operator';
 /** A JSON Schema (2020-12), as OpenAPI 3.1 uses it. */
 export type Schema = Readonly<Record<string, unknown>>;
 
-/** A query parameter that a route knows; every other one is refused. */
+/** A query parameter that a route knows (every other one is refused), or a header that it reads. */
 export interface QueryParameter {
   name: string;
   description: string;
@@ -61,7 +63,7 @@ export interface RouteResponse {
 
 /** One resource: the server registers it, `/openapi.json` describes it, and neither knows anything the other does not. */
 export interface Route {
-  methods: readonly ('GET' | 'HEAD' | 'POST')[];
+  methods: readonly ('GET' | 'HEAD' | 'POST' | 'DELETE')[];
   /** With parameters as OpenAPI writes them: `/v1/gates/{migration}/{gate}`. */
   path: string;
   access: Access;
@@ -69,7 +71,9 @@ export interface Route {
   tag: string;
   summary: string;
   query: readonly QueryParameter[];
-  /** The body of a POST: described by a schema, or taken and ignored whatever its type. */
+  /** Headers that change what is done. */
+  headers?: readonly QueryParameter[];
+  /** The body: described by a schema (it may be left out when no field is required), or taken and ignored whatever its type. */
   body?: Schema | 'ignored';
   responses: Readonly<Record<number, RouteResponse>>;
   /** Answers by `reply`, or throws a Problem. */
@@ -79,6 +83,13 @@ export interface Route {
 /** The value of a path parameter; the router has made sure that it is there. */
 export function pathParameter(request: FastifyRequest, name: string): string {
   return (request.params as Record<string, string>)[name] ?? '';
+}
+
+/** Refuses an operator's action (503) while the journal cannot be written: what is not journaled is not done. */
+export function demandStore(port: DaemonPort): void {
+  if (port.storeWritable()) return;
+  const detail = 'the journal cannot be written now, and what is not journaled is not done';
+  throw overloaded('store_not_writable', detail, LIMITS.retryAfterSeconds);
 }
 
 /** Sends JSON that must not be cached. */

@@ -20,6 +20,8 @@ const object = (properties: Readonly<Record<string, Schema>>): Schema => ({
 
 const gateState = oneOf('open', 'closed', 'unknown');
 
+const link = oneOf('forward', 'reverse');
+
 const side = object({
   database: string,
   reachable: orNull(boolean),
@@ -29,7 +31,18 @@ const side = object({
 
 /** The component schemas of the OpenAPI document: the JSON of DaemonPort as it leaves the server. */
 export const SCHEMAS: Readonly<Record<string, Schema>> = {
-  Problem: object({ type: string, title: string, status: integer, detail: string, code: string }),
+  Problem: {
+    ...object({ type: string, title: string, status: integer, detail: string, code: string }),
+    properties: {
+      type: string,
+      title: string,
+      status: integer,
+      detail: string,
+      code: string,
+      // Only where there is something to do about it.
+      hint: string,
+    },
+  },
   Health: object({ status: string }),
   Condition: object({
     text: string,
@@ -89,8 +102,47 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     links: map(map(ref('Signal'))),
     sides: object({ source: side, target: side }),
     gates: list(object({ name: string, state: gateState, opens_at: orNull(instant) })),
-    fence: { type: 'null' },
+    fence: orNull(ref('Fence')),
     attestations: list(object({ name: string, at: instant, by: string, note: string, age_seconds: number })),
+  }),
+  Fence: object({
+    id: string,
+    migration: string,
+    link,
+    state: oneOf('placed', 'drained', 'unknown', 'violated', 'expired', 'closed', 'cancelled'),
+    placed_at: instant,
+    deadline_at: instant,
+    source_position: string,
+    basis: list(string),
+    drained_at: orNull(instant),
+    drain_seconds: orNull(number),
+    missing: object({
+      bytes: orNull(number),
+      transactions: orNull(number),
+      flows: list(string),
+      reasons: list(string),
+    }),
+    violations: object({ count: integer, first_position: orNull(string), first_at: orNull(instant) }),
+    unwatched: list(object({ from: instant, to: orNull(instant), reason: string })),
+    predicted: orNull(object({ drain_eta: number, drain_eta_high: number })),
+    note: string,
+    placed_by: string,
+    ended_at: orNull(instant),
+    ended_because: orNull(string),
+  }),
+  Fences: object({ fences: list(ref('Fence')) }),
+  DirectionChange: object({
+    migration: string,
+    action: oneOf('promote', 'rollback'),
+    direction: link,
+    epoch: integer,
+    changed_at: instant,
+    changed_by: string,
+    reason: string,
+    forced: boolean,
+    fence: orNull(ref('Fence')),
+    old_side_position: orNull(string),
+    warnings: list(string),
   }),
   Migrations: object({ migrations: list(ref('Migration')) }),
   JournalEntry: object({

@@ -7,12 +7,14 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import type { Clock } from '../core/clock.js';
 import type { DaemonConfig } from '../core/config.js';
 import type { LockgateError } from '../core/errors.js';
-import { messageOf, UsageError } from '../core/errors.js';
+import { messageOf, Refusal, UsageError } from '../core/errors.js';
 import { StoreError } from '../store/store.js';
 import { attestationRoutes } from './attestations.js';
 import { createGatekeeper } from './auth.js';
 import { createQuickCheck } from './check.js';
+import { directionRoutes } from './direction.js';
 import { EventStreams } from './events.js';
+import { fenceRoutes } from './fences.js';
 import { gateRoutes } from './gates.js';
 import { healthRoutes } from './health.js';
 import { journalRoutes } from './journal.js';
@@ -27,7 +29,8 @@ import { overloaded, Problem, sendProblem } from './problem.js';
 import { readQuery } from './query.js';
 import { rootRoutes } from './root.js';
 import type { Caller, HttpContext, HttpLog, MetricsText, Route } from './route.js';
-import { Waiters } from './wait.js';
+import { waitRoutes } from './wait.js';
+import { WaitingRoom } from './waiting-room.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -71,7 +74,7 @@ export async function createServer(port: DaemonPort, options: ServerOptions): Pr
   // Every client that waits listens on it: that is no leak.
   setMaxListeners(0, closing.signal);
   const context: HttpContext = { port, clock, log, closing: closing.signal };
-  const waiters = new Waiters(context, limits.waiters);
+  const waiters = new WaitingRoom(closing.signal, limits.waiters);
   const events = new EventStreams(context, {
     clients: limits.eventClients ?? LIMITS.eventClients,
     backlogBytes: limits.eventBacklogBytes ?? LIMITS.eventBacklogBytes,
@@ -142,14 +145,16 @@ export async function createServer(port: DaemonPort, options: ServerOptions): Pr
 /** Admits a request to a route or throws a Problem. */
 type Guard = (request: http.IncomingMessage, access: Route['access']) => Caller;
 
-function allRoutes(context: HttpContext, metrics: MetricsText, waiters: Waiters, events: EventStreams): Route[] {
+function allRoutes(context: HttpContext, metrics: MetricsText, waiters: WaitingRoom, events: EventStreams): Route[] {
   const routes = [
     ...healthRoutes(context),
     ...migrationRoutes(context),
     ...gateRoutes(context),
-    ...waiters.routes(),
+    ...waitRoutes(context, waiters),
     ...journalRoutes(context),
     ...attestationRoutes(context),
+    ...fenceRoutes(context, waiters),
+    ...directionRoutes(context),
     ...events.routes(),
     ...metricsRoutes(metrics),
     ...rootRoutes(),
@@ -236,7 +241,8 @@ function noRoute(routes: readonly Route[], request: FastifyRequest): Problem {
     // `/v1/gates/x/check` is also a gate called `check` to the pattern, never to the router.
     .sort((a, b) => parameters(a) - parameters(b));
   if (match === undefined) return new Problem(404, 'unknown_path', 'there is nothing at this path; see /openapi.json');
-  const allow = match.methods.join(', ');
+  // The same path may be several routes, one for each method.
+  const allow = routes.flatMap(({ path: other, methods }) => (other === match.path ? methods : [])).join(', ');
   return new Problem(405, 'method_not_allowed', `${request.method} is not possible here, but ${allow} is`, {
     headers: { allow },
   });
@@ -255,6 +261,13 @@ function toProblem(error: unknown): Problem {
   if (error instanceof StoreError) {
     return new Problem(503, error.code, withHint(error), {
       headers: { 'retry-after': String(LIMITS.retryAfterSeconds) },
+    });
+  }
+  if (error instanceof Refusal) {
+    const { status, code, message, hint } = error;
+    return new Problem(status, code, message, {
+      ...(status === 503 ? { headers: { 'retry-after': String(LIMITS.retryAfterSeconds) } } : {}),
+      ...(hint === null ? {} : { extra: { hint } }),
     });
   }
   if (error instanceof UsageError) return new Problem(400, error.code, withHint(error));

@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { DaemonPort, GateState, SignalJson, VerdictJson } from '../http/port.js';
+import type { DaemonPort, FenceJson, FenceStateJson, GateState, SignalJson, VerdictJson } from '../http/port.js';
 
 /** The metrics of one daemon; their text is computed from the port at each scrape. */
 export interface Metrics {
@@ -28,6 +28,15 @@ const DELAY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
 
 const STATES: readonly GateState[] = ['open', 'closed', 'unknown'];
+const FENCE_STATES: readonly FenceStateJson[] = [
+  'placed',
+  'drained',
+  'unknown',
+  'violated',
+  'expired',
+  'closed',
+  'cancelled',
+];
 const DIRECTIONS = ['forward', 'reverse', 'unknown'] as const;
 const LINK_GAUGES = { lag: 'lag', backlog_bytes: 'backlog' } as const;
 
@@ -132,10 +141,26 @@ function createSeries(registry: Registry) {
       'gate',
     ),
     direction: gauge('direction', 'The direction of replication, one-hot.', 'migration', 'direction'),
+    fenceState: gauge(
+      'fence_state',
+      'The state of the newest fence, one-hot, as it was last proved; absent without one.',
+      'migration',
+      'state',
+    ),
+    fenceDrain: gauge(
+      'fence_drain_seconds',
+      'From the placing of the newest fence to its drain; absent until it has drained.',
+      'migration',
+    ),
+    fenceViolations: gauge(
+      'fence_violations',
+      'Writes after the newest fence on the side that ought to be silent; absent without a fence.',
+      'migration',
+    ),
     collectorUp: gauge('collector_up', '1 while the collector runs, 0 while it is being restarted.', 'collector'),
     collectorRestarts: counter('collector_restarts_total', 'How often the collector was restarted.', 'collector'),
     storeWritable: gauge('store_writable', '0 while the journal cannot be written and no gate newly opens.'),
-    waiters: gauge('http_waiters', 'Clients that wait for a gate to open.'),
+    waiters: gauge('http_waiters', 'Clients that wait for a gate or a fence.'),
     eventClients: gauge('http_event_clients', 'Clients that read server-sent events.'),
     eventClientsCut: counter('http_event_clients_cut_total', 'Event clients cut off because they did not read.'),
   };
@@ -162,8 +187,16 @@ function createSeries(registry: Registry) {
 
 function setMigration(series: Series, port: DaemonPort, migration: string): void {
   for (const signal of port.signals(migration) ?? []) setSignal(series, migration, signal);
-  const now = port.migration(migration)?.direction ?? 'unknown';
+  const found = port.migration(migration);
+  const now = found?.direction ?? 'unknown';
   for (const direction of DIRECTIONS) series.direction.set({ migration, direction }, flag(direction === now));
+  if (found !== undefined && found.fence !== null) setFence(series, migration, found.fence);
+}
+
+function setFence(series: Series, migration: string, fence: FenceJson): void {
+  for (const state of FENCE_STATES) series.fenceState.set({ migration, state }, flag(state === fence.state));
+  if (fence.drain_seconds !== null) series.fenceDrain.set({ migration }, fence.drain_seconds);
+  series.fenceViolations.set({ migration }, fence.violations.count);
 }
 
 function setSignal(series: Series, migration: string, { name, state, value }: SignalJson): void {

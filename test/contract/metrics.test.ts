@@ -69,6 +69,28 @@ describe('metrics', () => {
     expect([...(await scrape(metrics)).keys()].filter((k) => k.includes('shop') || k.includes('onprem'))).toEqual([]);
   });
 
+  it('show the newest fence, one-hot, and nothing without one', async () => {
+    const { port, metrics } = made();
+    const fenceSeries = async (): Promise<Record<string, number>> =>
+      Object.fromEntries([...(await scrape(metrics))].filter(([key]) => key.startsWith('lockgate_fence')));
+    expect(await fenceSeries()).toEqual({});
+    const states = ['placed', 'drained', 'unknown', 'violated', 'expired', 'closed', 'cancelled'] as const;
+    for (const state of states) {
+      port.setFence('f1', state);
+      expect(await fenceSeries()).toEqual({
+        ...Object.fromEntries(
+          states.map((s) => [`lockgate_fence_state{migration="shop",state="${s}"}`, s === state ? 1 : 0]),
+        ),
+        ...(state === 'drained' || state === 'closed' ? { 'lockgate_fence_drain_seconds{migration="shop"}': 1.3 } : {}),
+        'lockgate_fence_violations{migration="shop"}': 0,
+      });
+    }
+    port.setFence('f2', 'violated', { violations: { count: 3, first_position: '0/1', first_at: null } });
+    expect((await fenceSeries())['lockgate_fence_violations{migration="shop"}']).toBe(3);
+    port.signalsOf.clear();
+    expect(await fenceSeries()).toEqual({});
+  });
+
   it('do not count restarts twice', async () => {
     const { metrics } = made();
     await scrape(metrics);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { Refusal } from '../../daemon/core/errors.js';
 import { verdict } from '../support/fake-port.js';
 import type { Running } from '../support/http-server.js';
 import { daemonConfig, startServer, tokens } from '../support/http-server.js';
@@ -22,7 +23,21 @@ interface Document {
   components: { schemas: Record<string, object>; securitySchemes: object };
 }
 
-const EXAMPLES: Readonly<Record<string, string>> = { migration: 'shop', signal: 'forward.lag', name: 'backup' };
+const AT = '2026-11-22T00:00:00.000Z';
+const EXAMPLES: Readonly<Record<string, string>> = {
+  migration: 'shop',
+  signal: 'forward.lag',
+  name: 'backup',
+  fence: 'f1',
+};
+
+/** What has to be sent to be done, by the end of the path. */
+const BODIES: readonly [string, string][] = [
+  ['attestations/{name}', '{"by":"ann","note":"restored"}'],
+  ['/fences', '{"deadline":"90s","note":"cutover"}'],
+  ['/promote', '{"reason":"cutover","expect":"forward"}'],
+  ['/rollback', '{"reason":"errors","expect":"reverse"}'],
+];
 
 let running: Running;
 let document: Document;
@@ -69,6 +84,10 @@ describe('openapi.json', () => {
         '/v1/migrations',
         '/v1/migrations/{migration}',
         '/v1/migrations/{migration}/attestations/{name}',
+        '/v1/migrations/{migration}/fences',
+        '/v1/migrations/{migration}/fences/{fence}',
+        '/v1/migrations/{migration}/promote',
+        '/v1/migrations/{migration}/rollback',
         '/v1/migrations/{migration}/signals',
         '/v1/migrations/{migration}/signals/{signal}/history',
       ].sort(),
@@ -86,6 +105,17 @@ describe('openapi.json', () => {
       expect(operation.responses['default']?.description).toBe('Any error');
       if (method !== 'POST') expect(operation.requestBody).toBeUndefined();
     }
+  });
+
+  it('says which headers change what is done, and which bodies may be left out', () => {
+    const at = (path: string): Operation | undefined => document.paths[`/v1/migrations/{migration}${path}`]?.['post'];
+    for (const path of ['/promote', '/rollback']) {
+      const header = at(path)?.parameters.find((p) => p.in === 'header');
+      expect([header?.name, header?.required]).toEqual(['Idempotency-Key', false]);
+      expect(at(path)?.requestBody?.required).toBe(true);
+    }
+    expect(at('/fences')?.requestBody?.required).toBe(false);
+    expect(at('/attestations/{name}')?.requestBody?.required).toBe(true);
   });
 
   it('refers only to schemas that it has, and has none that nothing refers to', () => {
@@ -107,7 +137,9 @@ describe('openapi.json', () => {
   it('describes every answer as it is', async () => {
     for (const { method, path, operation } of operations) {
       if (path === '/v1/events') continue;
-      const body = method === 'POST' && path.includes('attestations') ? { body: '{"by":"ann","note":"restored"}' } : {};
+      if (path.endsWith('/{fence}')) running.port.setFence('f1', 'placed');
+      const [, bodyText] = BODIES.find(([end]) => method === 'POST' && path.endsWith(end)) ?? [];
+      const body = bodyText === undefined ? {} : { body: bodyText };
       const headers = { 'content-type': 'application/json' };
       const answer = await running.ask(filled(path), { method, token: 'operator-secret', headers, ...body });
       const described = operation.responses[String(answer.status)];
@@ -128,6 +160,20 @@ describe('openapi.json', () => {
         (await running.ask(`/v1/gates/shop/${gate}/check`, { token })).json(),
       );
     }
+    for (const state of ['drained', 'violated', 'unknown', 'cancelled'] as const) {
+      running.port.setFence('f1', state, { unwatched: [{ from: AT, to: null, reason: 'the reader stopped' }] });
+      const answer = await running.ask('/v1/migrations/shop/fences/f1', { token });
+      conforms({ $ref: '#/components/schemas/Fence' }, answer.json());
+      conforms(
+        { $ref: '#/components/schemas/Migration' },
+        (await running.ask('/v1/migrations/shop', { token })).json(),
+      );
+    }
+    running.port.fault = new Refusal(503, 'source_silent', 'the source cannot be asked', 'start it');
+    conforms(
+      { $ref: '#/components/schemas/Problem' },
+      (await running.ask('/v1/migrations/shop/fences', { token })).json(),
+    );
     const problems = ['/nothing', '/v1/gates/none', '/v1/journal?x=1'];
     for (const path of problems) {
       conforms({ $ref: '#/components/schemas/Problem' }, (await running.ask(path, { token })).json());

@@ -22,7 +22,6 @@ describe('requests', () => {
     '/index.html',
     '/v1/gates/a/b/c',
     '//',
-    '/v1/migrations/shop/fences',
     '/v1/migrations/shop/verify',
   ])('404 for %s, and never the page', async (path) => {
     const answer = await running.ask(path);
@@ -33,7 +32,10 @@ describe('requests', () => {
   });
 
   it.each([
-    ['POST', '/v1/migrations/shop/promote', 404, undefined],
+    ['POST', '/v1/migrations/shop/verify', 404, undefined],
+    ['GET', '/v1/migrations/shop/promote', 405, 'POST'],
+    ['PUT', '/v1/migrations/shop/fences', 405, 'POST, GET, HEAD'],
+    ['POST', '/v1/migrations/shop/fences/f1', 405, 'GET, DELETE'],
     ['DELETE', '/v1/gates/shop/drained/check', 405, 'GET, HEAD, POST'],
     ['POST', '/v1/gates/shop/drained', 405, 'GET, HEAD'],
     ['PUT', '/v1/gates', 405, 'GET, HEAD'],

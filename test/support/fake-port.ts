@@ -2,12 +2,16 @@ import type {
   CollectorStatus,
   DaemonEvent,
   DaemonPort,
+  DirectionChange,
+  DirectionChangeJson,
+  FenceJson,
   GateState,
   HistoryPoint,
   MigrationJson,
   SignalJson,
   VerdictJson,
 } from '../../daemon/http/port.js';
+import { Refusal } from '../../daemon/core/errors.js';
 import type { Attestation, JournalEntry } from '../../daemon/store/store.js';
 
 const AT = '2026-11-22T00:00:00.000Z';
@@ -53,6 +57,52 @@ export function signal(name: string, value: number | null, unit = 's'): SignalJs
   };
 }
 
+/** A fence as the daemon would give it. */
+export function fence(id: string, state: FenceJson['state'], change: Partial<FenceJson> = {}): FenceJson {
+  const drained = state === 'drained' || state === 'closed';
+  return {
+    id,
+    migration: 'shop',
+    link: 'forward',
+    state,
+    placed_at: AT,
+    deadline_at: '2026-11-22T00:01:00.000Z',
+    source_position: '0/16B3748',
+    basis: drained ? ['marker', 'position'] : [],
+    drained_at: drained ? '2026-11-22T00:00:01.300Z' : null,
+    drain_seconds: drained ? 1.3 : null,
+    missing: drained
+      ? { bytes: null, transactions: null, flows: [], reasons: [] }
+      : { bytes: 4096, transactions: 12, flows: ['shop_sub'], reasons: ['a transaction is open on the source'] },
+    violations: { count: 0, first_position: null, first_at: null },
+    unwatched: [],
+    predicted: { drain_eta: 0.8, drain_eta_high: 2.1 },
+    note: '',
+    placed_by: 'runbook',
+    ended_at: null,
+    ended_because: null,
+    ...change,
+  };
+}
+
+/** The answer to a promotion as the daemon would give it. */
+export function directionChange(change: Partial<DirectionChangeJson> = {}): DirectionChangeJson {
+  return {
+    migration: 'shop',
+    action: 'promote',
+    direction: 'reverse',
+    epoch: 2,
+    changed_at: AT,
+    changed_by: 'runbook',
+    reason: 'cutover',
+    forced: false,
+    fence: fence('f1', 'closed'),
+    old_side_position: '0/16B3800',
+    warnings: [],
+    ...change,
+  };
+}
+
 /** A daemon that says what a test tells it to. */
 export class FakePort implements DaemonPort {
   readonly id = 'lockgate-test';
@@ -79,6 +129,13 @@ export class FakePort implements DaemonPort {
   readonly gateListeners = new Map<string, Set<() => void>>();
   readonly subscribers = new Set<(event: DaemonEvent) => void>();
   readonly historyCalls: unknown[][] = [];
+  /** Newest first, all of the migration `shop`. */
+  fenceList: FenceJson[] = [];
+  readonly fenceListeners = new Set<() => void>();
+  readonly placed: unknown[] = [];
+  readonly changes: DirectionChange[] = [];
+  /** How often a fence was asked for. */
+  fenceAsked = 0;
   collectorList: CollectorStatus[] = [{ name: 'onprem/wal', up: true, restarts: 2, reason: null }];
   reasons: string[] = [];
   writable = true;
@@ -108,7 +165,7 @@ export class FakePort implements DaemonPort {
       links: { forward: { lag: signal('forward.lag', 0.012) } },
       sides: { source: side, target: { ...side, database: 'aws' } },
       gates: [{ name: 'flip-writes', state: 'open', opens_at: null }],
-      fence: null,
+      fence: this.fenceList[0] ?? null,
       attestations: [{ name: 'backup', at: AT, by: 'dba', note: 'restored it', age_seconds: 5 }],
     };
   }
@@ -198,6 +255,58 @@ export class FakePort implements DaemonPort {
     return { migration, name, at, by, note, actor };
   }
 
+  placeFence(migration: string, asked: { deadlineMs: number; note: string; actor: string }): Promise<FenceJson> {
+    return this.#soon(() => {
+      this.placed.push({ migration, ...asked });
+      const placed = fence(`f${this.placed.length}`, 'placed', { note: asked.note, placed_by: asked.actor });
+      this.fenceList.unshift(placed);
+      return placed;
+    });
+  }
+
+  fence(_migration: string, id: string): Promise<FenceJson | undefined> {
+    this.fenceAsked += 1;
+    return this.#soon(() => this.fenceList.find((f) => f.id === id));
+  }
+
+  fences(): Promise<FenceJson[]> {
+    return this.#soon(() => this.fenceList);
+  }
+
+  cancelFence(_migration: string, id: string, actor: string): Promise<FenceJson | undefined> {
+    return this.#soon(() => {
+      const found = this.fenceList.find((f) => f.id === id);
+      if (found !== undefined && found.ended_at !== null) {
+        throw new Refusal(409, 'fence_ended', `the fence ${id} has ended already`);
+      }
+      if (found === undefined) return undefined;
+      return this.setFence(id, 'cancelled', { ended_at: AT, ended_because: `cancelled by ${actor}` });
+    });
+  }
+
+  onFence(_migration: string, listener: () => void): () => void {
+    this.fenceListeners.add(listener);
+    return () => this.fenceListeners.delete(listener);
+  }
+
+  /** Changes or adds a fence and wakes those who wait for it. */
+  setFence(id: string, state: FenceJson['state'], change: Partial<FenceJson> = {}): FenceJson {
+    const changed = fence(id, state, change);
+    const known = this.fenceList.some((f) => f.id === id);
+    this.fenceList = known ? this.fenceList.map((f) => (f.id === id ? changed : f)) : [changed, ...this.fenceList];
+    for (const listener of [...this.fenceListeners]) listener();
+    return changed;
+  }
+
+  changeDirection(change: DirectionChange): Promise<DirectionChangeJson> {
+    return this.#soon(() => {
+      this.changes.push(change);
+      const { migration, action, reason, force, actor } = change;
+      const direction = action === 'promote' ? 'reverse' : 'forward';
+      return directionChange({ migration, action, direction, reason, forced: force, changed_by: actor });
+    });
+  }
+
   subscribe(listener: (event: DaemonEvent) => void): () => void {
     this.subscribers.add(listener);
     return () => this.subscribers.delete(listener);
@@ -226,6 +335,13 @@ export class FakePort implements DaemonPort {
 
   storeWritable(): boolean {
     return this.writable;
+  }
+
+  /** Answers later, as one does who has to ask a database first. */
+  async #soon<T>(answer: () => T): Promise<T> {
+    await Promise.resolve();
+    this.#break();
+    return answer();
   }
 
   #break(): void {

@@ -141,7 +141,7 @@ describe('check: usage', () => {
     expect(await cli('--version')).toBe(0);
     expect(io.out).toBe('1.2.3\n');
     const commands = ['run', 'config check', 'config schema', 'gates explain', 'grants', 'setup', 'doctor', 'teardown'];
-    commands.push('status', 'check', 'wait', 'attest', 'journal');
+    commands.push('status', 'check', 'wait', 'fence', 'promote', 'rollback', 'attest', 'journal');
     for (const command of commands) {
       io.out = '';
       expect(await cli(...command.split(' '), '--help')).toBe(0);

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runCli } from '../../daemon/cli/program.js';
 import { json, startApi, verdict, type ApiServer, type Handler } from '../support/api-server.js';
+import { directionChange, fence } from '../support/fake-port.js';
 import { FakeIo } from '../support/fake-io.js';
 
 const noBackend = () => Promise.reject(new Error('a client command needs no backend'));
@@ -124,6 +125,80 @@ describe('journal', () => {
     expect(await cli('journal', '--url', url, '--since', '1h')).toBe(0);
     const since = Date.parse(new URL(requests[0]!.url, url).searchParams.get('since') ?? '');
     expect(Math.abs(Date.now() - 3_600_000 - since)).toBeLessThan(5000);
+  });
+
+  it('tells a cutover from beginning to end', async () => {
+    const entry = (seconds: number, kind: string, actor: string, data: object) => ({
+      id: seconds,
+      at: new Date(Date.parse('2026-11-22T02:00:00Z') + seconds * 1000).toISOString(),
+      kind,
+      migration: 'shop',
+      gate: null,
+      actor,
+      by: null,
+      data,
+    });
+    const violations = { count: 3, first_position: '0/16B3900', first_at: '2026-11-22T02:00:31.000Z' };
+    const change = { direction: 'reverse', from: 'forward', epoch: 2 };
+    const told = [
+      entry(1, 'fence', 'runbook', fence('f1', 'placed', { note: 'OPS-41' })),
+      entry(2, 'fence', 'lockgate', fence('f1', 'violated', { violations })),
+      entry(3, 'fence', 'lockgate', fence('f2', 'expired')),
+      entry(4, 'fence', 'lockgate', { fence: fence('f3', 'drained') }),
+      entry(5, 'fence', 'lockgate', fence('f3', 'closed', { ended_because: 'promote by runbook' })),
+      entry(6, 'promote', 'runbook', directionChange({ fence: fence('f3', 'closed') })),
+      entry(7, 'direction', 'lockgate', { ...change, changedAt: null }),
+      entry(8, 'stray-write', 'lockgate', {
+        side: 'source',
+        count: 1,
+        first_at: '2026-11-22T02:00:08.000Z',
+        first_position: '0/16B3A00',
+      }),
+      entry(9, 'split-brain', 'lockgate', { side: 'source', count: 2, first_at: null, first_position: null }),
+      entry(
+        10,
+        'rollback',
+        'runbook',
+        directionChange({
+          action: 'rollback',
+          direction: 'forward',
+          epoch: 3,
+          forced: true,
+          fence: null,
+          old_side_position: null,
+          reason: 'errors',
+          warnings: ['strays may have gone unseen'],
+        }),
+      ),
+      entry(11, 'direction', 'lockgate', { from: 'reverse', direction: 'unknown', reason: 'target: cannot connect' }),
+      entry(
+        12,
+        'fence',
+        'runbook',
+        fence('f4', 'cancelled', { link: 'reverse', ended_because: 'cancelled by runbook' }),
+      ),
+      entry(13, 'split-brain', 'lockgate', { what: 'both sides' }),
+      entry(14, 'fence', 'lockgate', { odd: 'shape' }),
+    ];
+    const { url } = await api(json(200, { entries: told, next: null }));
+    expect(await cli('journal', '--url', url)).toBe(0);
+    expect(io.out.split('\n').map((line) => line.replace(/^2026-11-22T/, ''))).toEqual([
+      '02:00:01Z  fence        shop  runbook   forward fence f1 PLACED; at 0/16B3748, deadline 00:01:00Z; OPS-41',
+      '02:00:02Z  fence        shop  lockgate  forward fence f1 VIOLATED; 3 writes, the first at 0/16B3900, 02:00:31Z',
+      '02:00:03Z  fence        shop  lockgate  forward fence f2 EXPIRED; missing 4 KiB, 12 transactions, on shop_sub; a transaction is open on the source',
+      '02:00:04Z  fence        shop  lockgate  forward fence f3 DRAINED; in 1.3s, up to 0/16B3748, by marker, position',
+      '02:00:05Z  fence        shop  lockgate  forward fence f3 CLOSED; it had drained up to 0/16B3748: promote by runbook',
+      '02:00:06Z  promote      shop  runbook   direction reverse (epoch 2); fence f3 drained up to 0/16B3748 in 1.3s; the old side stood at 0/16B3800; reason: cutover',
+      '02:00:07Z  direction    shop  lockgate  forward -> reverse (epoch 2)',
+      '02:00:08Z  stray-write  shop  lockgate  1 stray write on the source, the first at 0/16B3A00, 02:00:08Z',
+      '02:00:09Z  split-brain  shop  lockgate  BOTH SIDES ARE WRITTEN TO: 2 stray writes on the source',
+      '02:00:10Z  rollback     shop  runbook   direction forward (epoch 3) FORCED; no fence; the old side could not be asked; reason: errors; WARNING: strays may have gone unseen',
+      '02:00:11Z  direction    shop  lockgate  reverse -> unknown: target: cannot connect',
+      '02:00:12Z  fence        shop  runbook   reverse fence f4 CANCELLED; cancelled by runbook',
+      '02:00:13Z  split-brain  shop  lockgate  BOTH SIDES ARE WRITTEN TO',
+      '02:00:14Z  fence        shop  lockgate  odd=shape',
+      '',
+    ]);
   });
 
   it('does not follow a page that does not move on', async () => {

@@ -1,0 +1,130 @@
+import { isObject, numberOr, textOr } from './judge.js';
+import { fenceOf } from './judge-fence.js';
+import { missingText, violationsText } from './render-fence.js';
+import { durationText, instantText, plain, plural } from './text.js';
+
+type Json = Record<string, unknown>;
+
+/** Fields that have a column of their own. */
+const SHOWN = new Set(['id', 'at', 'kind', 'migration', 'gate', 'actor', 'by', 'data', 'from', 'to', 'note', 'name']);
+
+/** What happened at a cutover is told in sentences; null when an entry does not have what its sentence needs. */
+const SENTENCES: Readonly<Record<string, (data: Json, at: number) => string | null>> = {
+  fence: fenceSentence,
+  promote: changeSentence,
+  rollback: changeSentence,
+  direction: directionSentence,
+  'stray-write': straySentence,
+  'split-brain': (data, at) => `BOTH SIDES ARE WRITTEN TO${after(': ', straySentence(data, at))}`,
+};
+
+/** The columns of an entry: when, what kind, about what, who, and the gist. */
+export function entryCells(entry: Json): string[] {
+  const data = isObject(entry['data']) ? entry['data'] : {};
+  const field = (name: string): string => scalar(entry[name] ?? data[name]);
+  const kind = field('kind');
+  const subject = [field('migration'), field('gate') === '' ? field('name') : field('gate')].filter((p) => p !== '');
+  const by = field('by') === '' ? field('actor') : `${field('by')} (${field('actor')})`;
+  const tell = Object.hasOwn(SENTENCES, kind) ? SENTENCES[kind] : undefined;
+  const at = instantOf(entry['at']);
+  // The migration has a column of its own and need not be in the data once more.
+  const gist = tell?.({ migration: entry['migration'], ...data }, Number.isFinite(at) ? at : 0) ?? anyGist(entry, data);
+  return [timeCell(entry['at']), kind, subject.join('/') || '-', by || '-', gist];
+}
+
+/** Whatever can be said in a few characters. */
+function anyGist(entry: Json, data: Json): string {
+  const field = (name: string): string => scalar(entry[name] ?? data[name]);
+  const change = field('to') === '' ? '' : `${field('from') === '' ? '?' : field('from')} -> ${field('to')}`;
+  const rest = [...Object.entries(entry), ...Object.entries(data)]
+    .filter(([key, value]) => !SHOWN.has(key) && scalar(value) !== '')
+    .map(([key, value]) => `${plain(key)}=${scalar(value)}`);
+  return [change, field('note'), ...rest].filter((p) => p !== '').join(' ');
+}
+
+function fenceSentence(data: Json, at: number): string | null {
+  const fence = fenceOf(isObject(data['fence']) ? data['fence'] : data);
+  if (fence === null) return null;
+  const because = after(': ', fence.ended_because);
+  const position = plain(fence.source_position);
+  const told: Readonly<Record<typeof fence.state, string>> = {
+    placed: `at ${position}, deadline ${instantText(fence.deadline_at, at)}`,
+    drained: `in ${fence.drain_seconds === null ? '?' : durationText(fence.drain_seconds)}, up to ${position}, by ${fence.basis.map(plain).join(', ') || '?'}`,
+    unknown: missingText(fence),
+    violated: violationsText(fence, at),
+    expired: missingText(fence),
+    closed: `it had drained up to ${position}${because}`,
+    cancelled: because.slice(2),
+  };
+  return [`${fence.link} fence ${plain(fence.id)} ${fence.state.toUpperCase()}`, told[fence.state], plain(fence.note)]
+    .filter((p) => p !== '')
+    .join('; ');
+}
+
+function changeSentence(data: Json): string | null {
+  const direction = textOr(data['direction'], null);
+  if (direction === null) return null;
+  const fence = fenceOf(data['fence']);
+  const drained =
+    fence === null
+      ? 'no fence'
+      : `fence ${plain(fence.id)} drained up to ${plain(fence.source_position)}${fence.drain_seconds === null ? '' : ` in ${durationText(fence.drain_seconds)}`}`;
+  const old = textOr(data['old_side_position'], null);
+  const warnings = Array.isArray(data['warnings']) ? (data['warnings'] as unknown[]).map(scalar) : [];
+  return [
+    `direction ${plain(direction)}${epochText(data)}${data['forced'] === true ? ' FORCED' : ''}`,
+    drained,
+    old === null ? 'the old side could not be asked' : `the old side stood at ${plain(old)}`,
+    after('reason: ', textOr(data['reason'], null)),
+    ...warnings.map((warning) => after('WARNING: ', warning)),
+  ]
+    .filter((p) => p !== '')
+    .join('; ');
+}
+
+/** Both what was seen on the databases (`direction`, `reason`) and a plain change (`from`, `to`). */
+function directionSentence(data: Json): string | null {
+  const to = textOr(data['to'], null) ?? textOr(data['direction'], null);
+  if (to === null) return null;
+  const from = textOr(data['from'], null);
+  return `${from === null ? '' : `${plain(from)} -> `}${plain(to)}${epochText(data)}${after(': ', textOr(data['reason'], null))}`;
+}
+
+function straySentence(data: Json, at: number): string | null {
+  const count = numberOr(data['count'], null);
+  if (count === null) return null;
+  const side = textOr(data['side'], null);
+  const first = [after('at ', textOr(data['first_position'], null)), instantCell(data['first_at'], at)].filter(
+    (p) => p !== '',
+  );
+  return `${plural(count, 'stray write')}${after(' on the ', side)}${first.length === 0 ? '' : `, the first ${first.join(', ')}`}`;
+}
+
+function epochText(data: Json): string {
+  const epoch = numberOr(data['epoch'], null);
+  return epoch === null ? '' : ` (epoch ${String(epoch)})`;
+}
+
+/** The text behind a word that leads to it, or nothing where there is none. */
+function after(lead: string, text: string | null): string {
+  return text === null || text === '' ? '' : `${lead}${plain(text)}`;
+}
+
+function instantCell(value: unknown, at: number): string {
+  return typeof value === 'string' ? instantText(value, at) : '';
+}
+
+function instantOf(at: unknown): number {
+  return typeof at === 'number' ? at : typeof at === 'string' ? Date.parse(at) : NaN;
+}
+
+function timeCell(at: unknown): string {
+  const ms = instantOf(at);
+  return Number.isFinite(ms) ? new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z') : '?';
+}
+
+/** A value in a few characters; evidence in depth is for `--json`. */
+function scalar(value: unknown): string {
+  if (typeof value === 'string') return plain(value);
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : '';
+}
