@@ -84,13 +84,16 @@ async function build(options: PostgresCutoverOptions, cleanups: (() => Promise<v
     },
     async turnToTarget() {
       if (bothWays) return;
-      await pair.onTarget('alter subscription shop_sub disable');
+      // Left in place its slot would hold WAL back, and bring the rows of the way back once more.
+      await pair.onTarget('drop subscription shop_sub');
       await createBack(pair);
     },
     async turnToSource() {
       if (bothWays) return;
-      await pair.onSource('alter subscription shop_back disable');
-      await pair.onTarget('alter subscription shop_sub enable');
+      await pair.onSource('drop subscription shop_back');
+      await pair.onTarget(`create subscription shop_sub
+        connection 'host=127.0.0.1 port=${pair.replicationProxy.port} dbname=${pair.database} user=replicator password=replicator'
+        publication shop_pub with (copy_data = false)`);
     },
     async stray(side) {
       const client = await open(server(side));

@@ -70,7 +70,6 @@ export function cutoverSuite(name: string, start: () => Promise<CutoverBed>): vo
       await sleep(1_000);
       timeline.said('rollback-ready', ready, performance.now(), ['open']);
       timeline.said('drained', flipped + 300, performance.now(), ['unknown']);
-      timeline.said('rollback-ready', began, stopping, ['closed', 'unknown']);
 
       // The rollback.
       const beginAgain = await application.prepare('source');
@@ -89,7 +88,7 @@ export function cutoverSuite(name: string, start: () => Promise<CutoverBed>): vo
       expect(rolled).toMatchObject({ direction: 'forward', epoch: promoted.epoch + 1, fence: { id: back.id } });
       const rolledAt = performance.now();
       await sleep(soonMs);
-      timeline.said('rollback-ready', rolledAt + soonMs / 2, performance.now(), ['closed', 'unknown']);
+      timeline.said('drained', rolledAt + 300, performance.now(), ['unknown']);
       await timeline.of('flip-writes').until(['open'], 60_000);
       await application.stop();
       const last = await operator.drained();
@@ -97,7 +96,8 @@ export function cutoverSuite(name: string, start: () => Promise<CutoverBed>): vo
       await nothingMissing(bed, 'source', application);
       expect((await operator.cancel(last.id)).body.state).toBe('cancelled');
       const { sides } = await operator.migration();
-      expect([sides.source.stray_writes.count, sides.target.stray_writes.count]).toEqual([0, 0]);
+      // Of the active side there is no count, unless something is latched.
+      expect([sides.source.stray_writes.count, sides.target.stray_writes.count]).toEqual([null, 0]);
     });
 
     it('can be told from the journal alone, in order, with positions and who did what', async () => {

@@ -127,9 +127,7 @@ export async function planCarriage(
   conn: PgConnection,
   others: OtherSides,
 ): Promise<Change> {
-  const twin = twinOf(link, plan.links);
-  // Neither remedy exists on such a publisher, whatever the other side is.
-  if (twin !== null && conn.serverVersion < 150000) throw pingPong(link, 'its sending side is older than 15');
+  const configured = twinOf(link, plan.links);
   const named = link.config.publication;
   const rivals = rivalsOf(link, plan.links);
   if (rivals.length > 0 && conn.serverVersion < 150000)
@@ -143,6 +141,11 @@ export async function planCarriage(
     return { state: 'waits', sql, reason: `${link.to.name} must be looked at first: ${receiver.message}` };
   }
   const subscriptions = await readSubscriptions(receiver);
+  // One direction at a time: while either way does not exist yet, or is switched off, nothing comes round.
+  const alone = configured === null || !runs(configured, await readSubscriptions(conn)) || !runs(link, subscriptions);
+  // Neither remedy exists on such a publisher, whatever the other side is.
+  if (!alone && conn.serverVersion < 150000) throw pingPong(link, 'its sending side is older than 15');
+  const twin = alone && conn.serverVersion < 150000 ? null : configured;
   const publication = carrierOf(link, subscriptions)?.publication ?? named;
   if (publication === null) {
     const flows = link.config.flows.map(shown).join(', ');
@@ -171,7 +174,7 @@ export async function planCarriage(
   const step = addToPublication(link, publication, rows);
   if (twin !== null) {
     const back = flowsOf(twin, await readSubscriptions(conn));
-    if (await echoes(twin, receiver, back)) {
+    if (!(alone && receiver.serverVersion < 150000) && (await echoes(twin, receiver, back))) {
       if (receiver.serverVersion < 150000) throw pingPong(twin, 'its sending side is older than 15');
       const reason = `the publication of ${twin.id} must get its row filter first: run setup on ${link.to.name}`;
       return { state: 'waits', sql: step, reason };
@@ -188,6 +191,11 @@ export async function planCarriage(
   return { state: 'needed', sql: step };
 }
 
+/** Whether some subscription of a link is among those of its receiving side, and enabled. */
+function runs(link: LinkPlan, subscriptions: readonly Subscription[]): boolean {
+  return flowsOf(link, subscriptions).some((s) => s.enabled);
+}
+
 function refuseWithoutFilter(link: LinkPlan, twin: LinkPlan, carriage: readonly Carriage[]): void {
   if (twin.config.name === link.config.name) {
     throw pingPong(link, `a row filter cannot tell it from ${twin.id}, which is a ${twin.config.name} link too`);
@@ -201,6 +209,6 @@ function pingPong(link: LinkPlan, why: string): SourceError {
   return new SourceError(
     'ping_pong',
     `${link.id}: with replication both ways one heartbeat row would be sent round for ever: ${why}`,
-    `where both servers are 16 or later, run on ${link.to.name}: ${flows} (15: publish tables by name, so that setup can add ours with a row filter; older: one direction at a time)`,
+    `where both servers are 16 or later, run on ${link.to.name}: ${flows} (15: publish tables by name, so that setup can add ours with a row filter; older: one direction at a time, the subscription of the other one disabled or not made yet)`,
   );
 }
