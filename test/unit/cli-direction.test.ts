@@ -59,7 +59,7 @@ describe('promote and rollback', () => {
     const server = await api(promoted);
     expect(await cli('promote', '--url', server.url)).toBe(0);
     expect(await cli('promote', '--url', server.url, '--expect', 'reverse', '--force')).toBe(0);
-    expect(server.requests.map((r) => [r.method, r.url, JSON.parse(r.body)])).toEqual([
+    expect(server.requests.map((r) => [r.method, r.url, JSON.parse(r.body) as unknown])).toEqual([
       ['POST', '/v1/migrations/shop/promote', { reason: 'cutover', expect: 'forward', force: false }],
       ['POST', '/v1/migrations/shop/promote', { reason: 'cutover', expect: 'reverse', force: true }],
     ]);
