@@ -135,6 +135,7 @@ describe('promote and rollback', () => {
     ['a fence', json(200, fence('f1', 'drained')), 3, /does not say that the direction of shop is reverse now/],
     ['another migration', json(200, directionChange({ migration: 'crm' })), 3, /does not say/],
     ['the other action', rolledBack, 3, /does not say/],
+    ['the other action with our direction', json(200, directionChange({ action: 'rollback' })), 3, /does not say/],
     ['the old direction', json(200, directionChange({ direction: 'forward' })), 3, /does not say/],
   ];
   it.each(cases)('%s', async (name, handler, code, printed) => {
