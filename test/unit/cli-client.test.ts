@@ -284,6 +284,37 @@ describe('status', () => {
     );
   });
 
+  it('shows the newest fence, and where strays began', async () => {
+    const at = '2001-01-01T02:00:00Z';
+    const stray = { count: 2, first_at: at, first_position: '0/16B3900' };
+    const violations = { count: 3, first_position: '0/16B3800', first_at: at };
+    const cases: [unknown, string][] = [
+      [fence('f1', 'placed', { deadline_at: at }), 'f1  forward  PLACED  until 2001-01-01 02:00:00Z; missing 4 KiB'],
+      [fence('f1', 'drained'), 'f1  forward  DRAINED  in 1.3s, up to 0/16B3748\n'],
+      [fence('f1', 'unknown'), 'f1  forward  UNKNOWN  missing 4 KiB'],
+      [fence('f1', 'violated', { violations }), 'f1  forward  VIOLATED  3 writes, the first at 0/16B3800, 2001-01-01'],
+      [fence('f1', 'expired', { link: 'reverse' }), 'f1  reverse  EXPIRED  missing 4 KiB'],
+      [
+        fence('f1', 'closed', { ended_at: at, ended_because: 'promote by ann' }),
+        'CLOSED  at 2001-01-01 02:00:00Z: promote',
+      ],
+      [fence('f1', 'cancelled'), 'f1  forward  CANCELLED\n'],
+      [{ ...fence('f1', 'drained'), state: 'dry' }, 'UNKNOWN  (not to be understood)\n'],
+    ];
+    for (const [shown, line] of cases) {
+      const target = { ...migration.sides.target, stray_writes: stray };
+      const shop = { ...migration, sides: { ...migration.sides, target }, fence: shown };
+      const { url } = await api((request, response) =>
+        json(200, request.url === '/v1/gates' ? { gates: gates() } : { migrations: [shop] })(request, response),
+      );
+      io.out = '';
+      expect(await cli('status', '--url', url)).toBe(0);
+      expect(io.out).toMatch(/^ {2}fence {2}/m);
+      expect(io.out).toContain(line);
+      expect(io.out).toContain('2 STRAY WRITES (the first at 0/16B3900, 2001-01-01 02:00:00Z)');
+    }
+  });
+
   it('0 when all answered, whatever the gates say; the worst failure otherwise', async () => {
     const good = await api(daemon);
     const bad = await api(json(401, {}));

@@ -59,7 +59,7 @@ describe('promote and rollback', () => {
     const server = await api(promoted);
     expect(await cli('promote', '--url', server.url)).toBe(0);
     expect(await cli('promote', '--url', server.url, '--expect', 'reverse', '--force')).toBe(0);
-    expect(server.requests.map((r) => [r.method, r.url, JSON.parse(r.body)])).toEqual([
+    expect(server.requests.map((r) => [r.method, r.url, JSON.parse(r.body) as unknown])).toEqual([
       ['POST', '/v1/migrations/shop/promote', { reason: 'cutover', expect: 'forward', force: false }],
       ['POST', '/v1/migrations/shop/promote', { reason: 'cutover', expect: 'reverse', force: true }],
     ]);
@@ -135,6 +135,7 @@ describe('promote and rollback', () => {
     ['a fence', json(200, fence('f1', 'drained')), 3, /does not say that the direction of shop is reverse now/],
     ['another migration', json(200, directionChange({ migration: 'crm' })), 3, /does not say/],
     ['the other action', rolledBack, 3, /does not say/],
+    ['the other action with our direction', json(200, directionChange({ action: 'rollback' })), 3, /does not say/],
     ['the old direction', json(200, directionChange({ direction: 'forward' })), 3, /does not say/],
   ];
   it.each(cases)('%s', async (name, handler, code, printed) => {
