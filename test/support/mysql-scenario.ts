@@ -73,7 +73,7 @@ export async function setUpMysql(lockgate: Workspace, pair: MysqlPair): Promise<
 }
 
 /** Makes the source a replica of the target as well. */
-async function closeRing({ flavour, source, target }: MysqlPair): Promise<void> {
+export async function closeRing({ flavour, source, target }: MysqlPair): Promise<void> {
   const login = { user: 'replicator', password: 'replicator' };
   await alone(
     target,

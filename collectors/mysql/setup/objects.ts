@@ -6,7 +6,7 @@ import { quoteIdent, quoteLiteral, type MysqlConnection, type ServerVersion } fr
 /** What one server is in the links of the configuration. */
 export interface SidePlan {
   readonly database: DatabaseConfig;
-  /** Heartbeats are written here. */
+  /** Heartbeats and markers of fences are written here. */
   readonly writes: boolean;
   /** Links by MySQL's own replication that end here: what is made at their beginnings arrives by itself. */
   readonly receives: readonly LinkPlan[];
@@ -18,9 +18,8 @@ export interface SidePlan {
 export function sidePlan(database: DatabaseConfig, links: readonly LinkPlan[]): SidePlan {
   return {
     database,
-    writes: links.some(
-      (l) => l.from.name === database.name && l.config.via !== 'none' && (l.config.heartbeat.external ?? null) === null,
-    ),
+    // Where another tool's heartbeat is read, a fence still has a marker of its own.
+    writes: links.some((l) => l.from.name === database.name && l.config.via !== 'none'),
     external: [
       ...new Set(
         links
@@ -125,7 +124,7 @@ export function grantsFor(plan: SidePlan, version: ServerVersion | null): Grant[
     ...(plan.writes
       ? [
           {
-            why: 'let the daemon write heartbeats and delete old ones',
+            why: 'let the daemon write heartbeats and markers of fences, and delete old ones',
             on: 'lockgate.heartbeat',
             privileges: ['INSERT', 'DELETE'],
           } as const,
