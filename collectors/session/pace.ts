@@ -77,7 +77,8 @@ export async function keepLooking(options: LooksOptions, signal: AbortSignal): P
         if (stopped()) break;
         waiting = links.filter((link) => !blind.has(link) && needs.wanted(link) !== null);
         const pause = pace.next(waiting, (clock.monotonicNow() - fullAt) / US_PER_MS);
-        await (closely === undefined
+        const mayTell = links.some((link) => !blind.has(link));
+        await (closely === undefined || !mayTell
           ? clock.sleep(pause, sleeping.signal)
           : sleepLightly(clock, pause, closely, sleeping.signal));
         // Woken early by a new need: the pause is chosen anew, so that the first look at it comes soon.

@@ -34,6 +34,7 @@ describe('Pace', () => {
 describe('keepLooking', () => {
   const start = (
     look: (full: boolean) => boolean,
+    closely?: () => boolean,
   ): {
     clock: FakeClock;
     needs: SampledPositions;
@@ -52,6 +53,7 @@ describe('keepLooking', () => {
         needs,
         links: [a],
         intervalMs: 1000,
+        ...(closely === undefined ? {} : { closely }),
         look: (full) => {
           looks.push(`${String((clock.monotonicNow() - begin) / 1000)}${full ? ' full' : ''}`);
           return Promise.resolve({ blind: look(full) ? new Set() : new Set([a] as const) });
@@ -102,5 +104,27 @@ describe('keepLooking', () => {
     await clock.advance(1_000_000);
     await stop();
     expect(looks).toEqual(['0 full', '1000 full']);
+  });
+
+  it('looks every 50 ms while somebody watches closely, soon after that begins, and not where nothing can be told', async () => {
+    let closely = false;
+    const { clock, looks, stop } = start(
+      () => true,
+      () => closely,
+    );
+    await clock.advance(420_000);
+    closely = true;
+    await clock.advance(230_000);
+    closely = false;
+    await clock.advance(500_000);
+    await stop();
+    expect(looks).toEqual(['0 full', '450', '500', '550', '600', '650', '1000 full']);
+    const blind = start(
+      () => false,
+      () => true,
+    );
+    await blind.clock.advance(900_000);
+    await blind.stop();
+    expect(blind.looks).toEqual(['0 full']);
   });
 });
