@@ -163,7 +163,7 @@ describe.each(testedFlavours)('rows of fences on $flavour', ({ flavour, left }) 
       );
       try {
         // A replica without heartbeats: by the position alone.
-        const { position, marked } = await side('source').place('shop/forward' as LinkId, 'fence-ring', signal);
+        const { position, marked } = await side('source').place('shop/forward', 'fence-ring', signal);
         expect(marked).toBe(false);
         await waitFor('the position', 10_000, () =>
           positions.heard.filter(isApplied).some((o) => reached(o.position, position)),
