@@ -6,7 +6,6 @@ import type { DatabaseConfig } from '../../daemon/core/config.js';
 import type { DirectionRow } from '../../daemon/core/direction.js';
 import type { Applied, Observation } from '../../daemon/core/observation.js';
 import { reached } from '../../daemon/core/position.js';
-import type { LinkId } from '../../daemon/core/signal.js';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { testedFlavours } from '../support/flavours.js';
 import { contextOf, databaseAt, listenTo, planOf } from '../support/listening.js';

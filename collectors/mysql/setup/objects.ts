@@ -6,8 +6,10 @@ import { quoteIdent, quoteLiteral, type MysqlConnection, type ServerVersion } fr
 /** What one server is in the links of the configuration. */
 export interface SidePlan {
   readonly database: DatabaseConfig;
-  /** Heartbeats and markers of fences are written here. */
+  /** Heartbeats are written here. */
   readonly writes: boolean;
+  /** Markers of fences are written here: also where the heartbeat is another tool's. */
+  readonly marks: boolean;
   /** Links by MySQL's own replication that end here: what is made at their beginnings arrives by itself. */
   readonly receives: readonly LinkPlan[];
   /** Tables of heartbeats that another tool writes, `database.table`, each once. */
@@ -18,8 +20,10 @@ export interface SidePlan {
 export function sidePlan(database: DatabaseConfig, links: readonly LinkPlan[]): SidePlan {
   return {
     database,
-    // Where another tool's heartbeat is read, a fence still has a marker of its own.
-    writes: links.some((l) => l.from.name === database.name && l.config.via !== 'none'),
+    writes: links.some(
+      (l) => l.from.name === database.name && l.config.via !== 'none' && (l.config.heartbeat.external ?? null) === null,
+    ),
+    marks: links.some((l) => l.from.name === database.name && l.config.via !== 'none'),
     external: [
       ...new Set(
         links
@@ -129,6 +133,9 @@ export function grantsFor(plan: SidePlan, version: ServerVersion | null): Grant[
             privileges: ['INSERT', 'DELETE'],
           } as const,
         ]
+      : []),
+    ...(plan.marks && !plan.writes
+      ? [{ why: 'let the daemon write markers of fences', on: 'lockgate.heartbeat', privileges: ['INSERT'] } as const]
       : []),
     ...plan.external.map((table) => ({
       why: `let the daemon read ${table}, which pt-heartbeat writes`,
