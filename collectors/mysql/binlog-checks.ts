@@ -15,6 +15,9 @@ const mostDumps = 8;
 /** So many connections must stay free. */
 const spareConnections = 5;
 
+/** Readers of lockgate's call themselves by ids from here on, unless told otherwise; servers seldom do. */
+export const firstReaderId = 2 ** 31;
+
 /** What a server says of its binlog before it is read. */
 export interface BinlogFacts {
   readonly owner: LogOwner;
@@ -145,7 +148,7 @@ export function burdenOf({ dumps, freeConnections }: Room, db: DatabaseConfig): 
 }
 
 /** Ids of the replicas that have registered; none where the privilege to see them is missing. */
-async function readReplicas(connection: MysqlConnection): Promise<number[]> {
+export async function readReplicas(connection: MysqlConnection): Promise<number[]> {
   const { flavour, number } = connection.version;
   const sql = flavour === 'mysql' && number >= 80_022 ? 'SHOW REPLICAS' : 'SHOW SLAVE HOSTS';
   try {
@@ -174,8 +177,8 @@ export function chooseServerId(db: DatabaseConfig, daemonId: string, taken: Read
   }
   const span = 2 ** 31 - 1;
   let n = digest(daemonId, db).readUInt32BE(0) % span;
-  while (taken.has(2 ** 31 + n)) n = (n + 1) % span;
-  return 2 ** 31 + n;
+  while (taken.has(firstReaderId + n)) n = (n + 1) % span;
+  return firstReaderId + n;
 }
 
 /** The UUID that the reader shows to a MySQL server, which is the same at each connection. */

@@ -1,7 +1,9 @@
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import type { DirectionRow } from '../../daemon/core/direction.js';
-import { LockgateError } from '../../daemon/core/errors.js';
+import { LockgateError, SourceError } from '../../daemon/core/errors.js';
 import type { Log } from '../collector.js';
+import { placeOf } from '../session/faults.js';
+import { firstReaderId, readReplicas } from './binlog-checks.js';
 import type { Budget } from './budget.js';
 import type { MysqlConnection } from './connection.js';
 import { errnoOf } from './mysql-errors.js';
@@ -14,8 +16,9 @@ const noPrivilege: ReadonlySet<number | null> = new Set([1227, 1142]);
  *
  * Each side has a row of its own, so the row stays out of the binlog where the user may leave it (MySQL:
  * SESSION_VARIABLES_ADMIN, MariaDB: BINLOG ADMIN), which is no privilege that every service gives away. Where the user may
- * not, replicas get the row too, which says nothing wrong, because the highest epoch counts wherever it is read. The
- * session is of no use for anything else afterwards.
+ * not, replicas get the row too, which says nothing wrong, because the highest epoch counts wherever it is read; but an
+ * INSERT of a row that a replica has already would stop its apply, so that is refused. The session is of no use for
+ * anything else afterwards.
  */
 export async function writeDirection(
   connection: MysqlConnection,
@@ -25,6 +28,7 @@ export async function writeDirection(
   budget: Budget,
 ): Promise<void> {
   if (!(await leaveBinlog(connection, budget))) {
+    await refuseCollision(connection, db, row, budget);
     log.info(
       { database: db.name, migration: row.migration },
       'the direction is written through the binlog, because the user may not leave it: replicas get the row too',
@@ -53,6 +57,46 @@ async function leaveBinlog(connection: MysqlConnection, budget: Budget): Promise
     if (error instanceof LockgateError && noPrivilege.has(errnoOf(error))) return false;
     throw error;
   }
+}
+
+/**
+ * The row of an epoch before this one is on another server. Where it has not come here by replication, an INSERT through
+ * the binlog meets it there.
+ */
+async function refuseCollision(
+  connection: MysqlConnection,
+  db: DatabaseConfig,
+  { migration, epoch }: DirectionRow,
+  budget: Budget,
+): Promise<void> {
+  if (epoch <= 1) return;
+  const timed = { timeoutMs: budget.nextMs() };
+  const rows = await connection.query('SELECT 1 FROM lockgate.direction WHERE migration = ?', [migration], timed);
+  if (rows.length > 0) return;
+  if (!(await hasReplicas(connection, db, budget))) return;
+  const mariadb = connection.version.flavour === 'mariadb';
+  throw new SourceError(
+    'mysql_direction_collision',
+    `${placeOf(db)}: it has no row of ${migration} in lockgate.direction, though this is epoch ${String(epoch)}, so the one ` +
+      'before is elsewhere; written through the binlog the row could stop the replicas that have that one',
+    `let it be written beside the binlog: GRANT ${mariadb ? 'BINLOG ADMIN' : 'SESSION_VARIABLES_ADMIN'} ON *.* TO '${db.address.user}'@'…'`,
+  );
+}
+
+/** Whether servers replicate from this one now; readers such as lockgate's own, and DMS, are none. */
+async function hasReplicas(connection: MysqlConnection, db: DatabaseConfig, budget: Budget): Promise<boolean> {
+  if (connection.version.flavour === 'mysql') {
+    const own = db.serverId ?? null;
+    return (await readReplicas(connection)).some((id) => id < firstReaderId && id !== own);
+  }
+  // MariaDB lists its replicas only for those who may administer them.
+  const dumps = await connection.query(
+    `SELECT 1 FROM information_schema.PROCESSLIST
+      WHERE COMMAND = 'Binlog Dump' AND USER <> SUBSTRING_INDEX(USER(), '@', 1)`,
+    undefined,
+    { timeoutMs: budget.nextMs() },
+  );
+  return dumps.length > 0;
 }
 
 /** An instant as the servers spell it, in UTC as every session of ours. */

@@ -68,7 +68,9 @@ describe.each(testedFlavours)('the binlog reader on $flavour', ({ flavour, left 
       await streams();
       expect(bed.logged.filter((line) => line.startsWith('streaming'))).toHaveLength(1);
       const reasons = bed.of('link-reading').map((o) => o.reason);
-      expect(reasons).toContain('source carries production writes: its binlog is read only with `read: on`');
+      expect(reasons).toContain(
+        'source carries production writes: its binlog is read only with `read: on`, or for a fence',
+      );
     });
 
     it('where it is switched off, heartbeats are polled and the server’s GTIDs show that it writes nothing', async () => {

@@ -94,8 +94,10 @@ describe.each(testedFlavours)('the heartbeat of pt-heartbeat on $flavour', ({ fl
         `select concat(privilege_type, ' on ', table_schema, '.', table_name) as what
           from information_schema.table_privileges where grantee like '%lockgate%' order by 1`,
       );
+      // Of the heartbeat table only what the marker of a fence takes.
       expect(privileges.map((p) => p.what).sort()).toEqual([
         'INSERT on lockgate.direction',
+        'INSERT on lockgate.heartbeat',
         'SELECT on percona.heartbeat',
         'UPDATE on lockgate.direction',
       ]);

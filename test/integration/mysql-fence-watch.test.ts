@@ -48,7 +48,7 @@ describe.each(testedFlavours)('watching closely for a fence on $flavour', ({ fla
     let side: MysqlFenceSide;
     let closely = false;
     let mark: string | null = null;
-    let listening: Listening[] = [];
+    const listening: Listening[] = [];
     const { clock } = contextOf();
 
     /** The active side's watch of local writes, as a daemon that starts has it. */

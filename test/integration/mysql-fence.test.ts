@@ -143,16 +143,16 @@ describe.each(testedFlavours)('a side of a fence on $flavour', ({ flavour, left 
 
     it('another reader of the list does not make it see an old one', async () => {
       const [other, writer] = [await session(), await session()];
-      let over = false;
+      const over = new AbortController();
       const reading = (async () => {
-        while (!over) {
+        while (!over.signal.aborted) {
           await other.query('select * from information_schema.innodb_trx');
           await new Promise((resolve) => setTimeout(resolve, 30));
         }
       })();
       await writer.query('begin; insert into plain (n) values (1)');
       await expect(source.lookAtSource(signal)).rejects.toMatchObject({ code: 'mysql_stale_transactions' });
-      over = true;
+      over.abort();
       await reading;
       expect((await source.lookAtSource(signal)).open).toHaveLength(1);
     });
@@ -303,7 +303,7 @@ describe.each(testedFlavours)('a side of a fence on $flavour', ({ flavour, left 
       await waitFor('the privilege', 5_000, () =>
         poor.lookAtSource(signal).then(
           () => true,
-          (error: { hint: string }) => !error.hint.includes('GRANT PROCESS'),
+          (error: unknown) => !(error as { hint: string }).hint.includes('GRANT PROCESS'),
         ),
       );
       if (flavour === 'mysql') {

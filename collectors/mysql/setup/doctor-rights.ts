@@ -76,15 +76,19 @@ function probes(plan: DoctorPlan, connection: MysqlConnection): Probe[] {
       signals: lag,
     },
     { what: 'read the direction', sql: 'SELECT epoch FROM lockgate.direction LIMIT 1', on: 'lockgate.*', signals: [] },
-    ...(plan.writes
+    ...(plan.marks
       ? [
           {
-            what: 'write heartbeats',
+            what: plan.writes ? 'write heartbeats' : 'write markers of fences',
             // Explained, not run; the server asks for the same privileges.
             sql: "EXPLAIN INSERT INTO lockgate.heartbeat (daemon, link, run, seq, sent_at) VALUES ('', '', '', 0, NOW())",
             on: 'lockgate.heartbeat',
-            signals: lag,
+            signals: plan.writes ? lag : [],
           },
+        ]
+      : []),
+    ...(plan.writes
+      ? [
           {
             what: 'delete old heartbeats',
             sql: "EXPLAIN DELETE FROM lockgate.heartbeat WHERE daemon = ''",

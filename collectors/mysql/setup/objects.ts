@@ -8,6 +8,8 @@ export interface SidePlan {
   readonly database: DatabaseConfig;
   /** Heartbeats are written here. */
   readonly writes: boolean;
+  /** Markers of fences are written here: also where the heartbeat is another tool's. */
+  readonly marks: boolean;
   /** Links by MySQL's own replication that end here: what is made at their beginnings arrives by itself. */
   readonly receives: readonly LinkPlan[];
   /** Tables of heartbeats that another tool writes, `database.table`, each once. */
@@ -21,6 +23,7 @@ export function sidePlan(database: DatabaseConfig, links: readonly LinkPlan[]): 
     writes: links.some(
       (l) => l.from.name === database.name && l.config.via !== 'none' && (l.config.heartbeat.external ?? null) === null,
     ),
+    marks: links.some((l) => l.from.name === database.name && l.config.via !== 'none'),
     external: [
       ...new Set(
         links
@@ -125,11 +128,14 @@ export function grantsFor(plan: SidePlan, version: ServerVersion | null): Grant[
     ...(plan.writes
       ? [
           {
-            why: 'let the daemon write heartbeats and delete old ones',
+            why: 'let the daemon write heartbeats and markers of fences, and delete old ones',
             on: 'lockgate.heartbeat',
             privileges: ['INSERT', 'DELETE'],
           } as const,
         ]
+      : []),
+    ...(plan.marks && !plan.writes
+      ? [{ why: 'let the daemon write markers of fences', on: 'lockgate.heartbeat', privileges: ['INSERT'] } as const]
       : []),
     ...plan.external.map((table) => ({
       why: `let the daemon read ${table}, which pt-heartbeat writes`,
