@@ -98,7 +98,7 @@ export function resolveLinks(
 /** Names of the gates of a migration, those of its preset included. */
 export function gateNames(name: string, raw: RawMigration | undefined, scope: Scope): string[] {
   const written = scope.source.keys(['migrations', name, 'gates']).filter((g) => g !== 'preset');
-  return [...new Set([...presetOf(raw, {} as RawConfig).gates.map((g) => g.name), ...written])];
+  return [...new Set([...presetOf(raw, {}).gates.map((g) => g.name), ...written])];
 }
 
 function presetOf(raw: RawMigration | undefined, config: RawConfig): Preset {
