@@ -664,6 +664,7 @@ export class Engine {
       this.set(m.config.name, new Map([['sequences.behind', turned]]), now);
     }
     this.tellStrays(m, this.strays.turn(m.config.name, after, this.clock.wallNow()));
+    this.set(m.config.name, new Map([['direction.reverse', reversed(m, now)]]), now);
     this.setAliases(m, now);
     if (changed) this.output.direction(m.config.name, after, before);
   }
@@ -746,6 +747,15 @@ function withinDirection(m: MigrationState, reading: Reading): Reading {
     return unknown('the direction was not read from both sides lately', reading.observedAt);
   }
   return { ...reading, freshUs: Math.min(reading.freshUs, directionUntil - reading.observedAt) };
+}
+
+/** Whether the target carries the writes, for as long as both sides' answers are fresh. */
+function reversed(m: MigrationState, now: Us): Reading {
+  const { direction } = m;
+  if (direction.direction === 'unknown') return unknown(`the direction is unknown: ${direction.reason}`, now);
+  const observedAt = Math.min(m.answers.source.at, m.answers.target.at);
+  if (now - observedAt > SIDE_FRESH_US) return unknown('the direction was not read from both sides lately', now);
+  return known(direction.direction === 'reverse' ? 1 : 0, observedAt, SIDE_FRESH_US);
 }
 
 /**

@@ -34,8 +34,10 @@ export function conditionInWords(condition: Condition): string {
     unit === 'flag' && op === '==' ? (threshold === 1 ? '1 (yes)' : '0 (no)') : thresholdText(threshold, unit);
   const value = unit === 'flag' && op === '==' ? bound : `${OPERATORS[op]} ${bound}${unit === 'count/s' ? '/s' : ''}`;
   const held = forUs === 0 ? 'is' : 'has been';
+  // Only what may be negative makes a difference.
+  const anything = op === '>=' && threshold === 0 && !signal.endsWith('.clock_skew');
   const hold = forUs === 0 ? '' : ` for ${formatDurationUs(forUs)} without a break`;
-  return `${subject}${signal} of ${migration}${window} ${held} ${value}${hold}`;
+  return `${subject}${signal} of ${migration}${window} ${held} ${anything ? 'known, whatever it is,' : value}${hold}`;
 }
 
 /** A day is read more easily than 86400 s; every digit is kept, because this is what the gate compares with. */

@@ -100,6 +100,7 @@ const MEASURED: ReadonlySet<string> = new Set([
       'last_local_write_age',
     ].map((s) => `${side}.${s}`),
   ),
+  'direction.reverse',
   'sequences.behind',
   'standby.stray_writes',
   'split_brain',

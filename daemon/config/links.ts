@@ -34,6 +34,10 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
     checkFlowKeys(via, raw, path, scope);
   }
   checkTasks(raw, path, scope);
+  if (name === 'forward' && raw.starts !== undefined) {
+    const hint = 'remove it: only the way back may start with the flip';
+    scope.problems.add([...path, 'starts'], 'the forward link has no `starts`', hint, { key: true });
+  }
   const external = raw.heartbeat?.external;
   if (external !== undefined) checkExternal(external, raw, path, ends, scope);
   const subscriptions = checkSubscriptions(raw, path, scope);

@@ -145,7 +145,7 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
     const own = migrations.resolveLinks(name, written, raw, scope);
     links.push({ migration: name, links: own });
     const within: ConditionContext = { migration: name, signals: context, gates: gateIds };
-    const gates = migrations.resolveMigrationGates(name, written, raw.databases ?? {}, within, scope);
+    const gates = migrations.resolveMigrationGates(name, written, raw, within, scope);
     gates.forEach(place);
     configs.set(name, migrations.assembleMigration(name, written, own, gates));
   }

@@ -6,7 +6,7 @@ import type { Unit } from '../core/units.js';
 import { presetGate, resolveGate, type PlacedGate } from './gates.js';
 import { resolveLink, subscriptionsOf } from './links.js';
 import { isLoopback } from './network.js';
-import type { PresetLink } from './preset-recipe.js';
+import type { PresetLink, PresetSide } from './preset-recipe.js';
 import { runbookPreset, type Preset } from './presets.js';
 import type { RawConfig, RawGate, RawLink, RawMigration } from './schema.js';
 import type { Scope } from './scope.js';
@@ -101,17 +101,25 @@ export function gateNames(name: string, raw: RawMigration | undefined, scope: Sc
   return [...new Set([...presetOf(raw, {}).gates.map((g) => g.name), ...written])];
 }
 
-function presetOf(raw: RawMigration | undefined, databases: NonNullable<RawConfig['databases']>): Preset {
+function presetOf(raw: RawMigration | undefined, config: RawConfig): Preset {
   if (raw?.gates?.preset !== 'runbook') return { gates: [], missing: [] };
   const link = (written: RawLink | undefined): PresetLink => ({
     via: written?.via === undefined || written.via === 'none' ? 'postgres-logical' : written.via,
     limited: written?.retention_limit !== undefined,
+    startsWithFlip: written?.starts === 'with-flip',
   });
-  const read = (name: string | undefined) => (name === undefined ? undefined : databases[name]?.read) ?? 'auto';
+  const side = (name: string | undefined): PresetSide => ({
+    read: (name === undefined ? undefined : config.databases?.[name]?.read) ?? 'auto',
+    bySessions: [raw, ...Object.values(config.migrations ?? {})].some(
+      (m) =>
+        name !== undefined &&
+        ((m?.forward?.via === 'dms' && m.target === name) || (m?.reverse?.via === 'dms' && m.source === name)),
+    ),
+  });
   return runbookPreset({
     forward: link(raw.forward),
     reverse: raw.reverse === undefined ? null : link(raw.reverse),
-    read: { source: read(raw.source), target: read(raw.target) },
+    sides: { source: side(raw.source), target: side(raw.target) },
   });
 }
 
@@ -119,7 +127,7 @@ function presetOf(raw: RawMigration | undefined, databases: NonNullable<RawConfi
 export function resolveMigrationGates(
   name: string,
   raw: RawMigration,
-  databases: NonNullable<RawConfig['databases']>,
+  config: RawConfig,
   context: ConditionContext,
   scope: Scope,
 ): Map<string, PlacedGate> {
@@ -128,7 +136,7 @@ export function resolveMigrationGates(
   const all = (raw.gates ?? {}) as Record<string, RawGate | undefined>;
   const written = Object.fromEntries(Object.entries(all).filter(([gate]) => gate !== 'preset'));
   const resolve = (gate: string, value: RawGate) => resolveGate(gate, value, [...path, gate], context, scope);
-  const preset = presetOf(raw, databases);
+  const preset = presetOf(raw, config);
   for (const made of preset.gates) {
     const own = Object.hasOwn(written, made.name) ? written[made.name] : undefined;
     const at = [...path, 'preset'];

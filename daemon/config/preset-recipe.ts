@@ -15,11 +15,26 @@ export interface PresetLink {
   via: LinkConfig['via'];
   /** `retention_limit` is configured for it. */
   limited: boolean;
+  /** It does not run before the flip (`starts: with-flip`). */
+  startsWithFlip: boolean;
+}
+
+/** A side as far as a preset depends on it. */
+export interface PresetSide {
+  read: DatabaseConfig['read'];
+  /** Replication writes to it through ordinary sessions, for this migration or another one. */
+  bySessions: boolean;
 }
 
 const BY_HAND = 'DMS is not asked in this version: look at its tasks and attest dms-checked';
 /** Why local writes are no condition where DMS applies. */
 export const BY_SESSIONS = 'DMS applies through ordinary sessions, which look like local writes';
+
+/** Why the local writes of a side are not watched; null when they can be. */
+export function unwatched({ read, bySessions }: PresetSide): string | null {
+  if (bySessions) return BY_SESSIONS;
+  return read === 'off' ? 'with `read: off` nobody watches local writes' : null;
+}
 
 /** A gate of a preset while it is put together: what it asks, and what it leaves out and why. */
 export class Recipe {
@@ -49,19 +64,25 @@ export class Recipe {
     return this;
   }
 
-  /** The link is level: small by both measures, which agree, with nothing wrong in the machinery and the chain unbroken. */
-  level(link: LinkName, { via }: PresetLink, limit: string): this {
-    if (via === 'dms') return this.#levelByRow(link, limit);
-    this.ask(
-      `${link}.running is 1 for 10m`,
-      `${link}.lag < ${limit} for 10m`,
-      `${link}.lag_by_position < ${limit} for 10m`,
-      `${link}.agreement is 1 for 10m`,
-      `${link}.continuity is 1`,
-    );
-    if (via === 'mysql') return this.ask(`${link}.errors is 0 for 10m`);
+  /**
+   * The link has been level for `hold`: small by both measures, which agree, with nothing wrong in the machinery and the
+   * chain unbroken.
+   */
+  level(link: LinkName, by: PresetLink, limit: string, hold = '10m'): this {
+    if (by.via === 'dms') return this.#levelByRow(link, limit, hold);
+    return this.ask(
+      `${link}.lag < ${limit} for ${hold}`,
+      `${link}.lag_by_position < ${limit} for ${hold}`,
+      `${link}.agreement is 1 for ${hold}`,
+    ).sound(link, by, hold);
+  }
+
+  /** The machinery of a link that is not by DMS has run for `hold`, and its chain is unbroken: known without any heartbeat. */
+  sound(link: LinkName, { via }: PresetLink, hold: string): this {
+    this.ask(`${link}.running is 1 for ${hold}`, `${link}.continuity is 1`);
+    if (via === 'mysql') return this.ask(`${link}.errors is 0 for ${hold}`);
     return this.leaveOut(
-      `${link}.errors is 0 for 10m`,
+      `${link}.errors is 0 for ${hold}`,
       via === 'postgres-physical'
         ? 'a standby has no count of apply errors: it stops, and then `running` is 0'
         : 'servers before 15 do not count them; an error that stays stops its flow, which `running` and ' +
@@ -69,14 +90,14 @@ export class Recipe {
     );
   }
 
-  #levelByRow(link: LinkName, limit: string): this {
-    this.ask(`${link}.lag < ${limit} for 10m`);
+  #levelByRow(link: LinkName, limit: string, hold: string): this {
+    this.ask(`${link}.lag < ${limit} for ${hold}`);
     return this.dmsChecked()
-      .leaveOut(`${link}.lag_by_position < ${limit} for 10m`, 'DMS tells no applied position: only the row counts')
-      .leaveOut(`${link}.agreement is 1 for 10m`, 'there is only the heartbeat row to go by')
-      .leaveOut(`${link}.running is 1 for 10m`, BY_HAND)
+      .leaveOut(`${link}.lag_by_position < ${limit} for ${hold}`, 'DMS tells no applied position: only the row counts')
+      .leaveOut(`${link}.agreement is 1 for ${hold}`, 'there is only the heartbeat row to go by')
+      .leaveOut(`${link}.running is 1 for ${hold}`, BY_HAND)
       .leaveOut(`${link}.continuity is 1`, BY_HAND)
-      .leaveOut(`${link}.errors is 0 for 10m`, BY_HAND);
+      .leaveOut(`${link}.errors is 0 for ${hold}`, BY_HAND);
   }
 
   /** Someone has looked at the tasks, which lockgate does not ask. */
@@ -118,13 +139,29 @@ export class Recipe {
     );
   }
 
-  /** Nobody has written to the side that is passive in this phase. */
-  noStrays(read: DatabaseConfig['read'], side: SideName, by: PresetLink | null): this {
-    const condition = 'standby.stray_writes is 0';
-    if (by?.via === 'dms')
-      return this.leaveOut(condition, `${BY_SESSIONS}: make sure that nobody else writes to the ${side}`);
-    if (read !== 'off') return this.ask(condition);
-    return this.leaveOut(condition, `with \`read: off\` nobody watches the writes of the ${side}: make sure that there are none`); // prettier-ignore
+  /** Nobody has written to the side that is passive in this phase; after the flip that could be a split brain too. */
+  noStrays(name: SideName, side: PresetSide): this {
+    const conditions = ['standby.stray_writes is 0', ...(name === 'source' ? ['split_brain is 0'] : [])];
+    const why = unwatched(side);
+    if (why === null) return this.ask(...conditions);
+    for (const condition of conditions) {
+      this.leaveOut(condition, `${why}: make sure that nobody else writes to the ${name}`);
+    }
+    return this;
+  }
+
+  /** Whoever stops the writes of this side finds them watched, so that a fence there waits for nothing. */
+  fenceable(name: SideName, side: PresetSide): this {
+    // True of every value, and so of every value that is known.
+    const condition = `${name}.local_writes >= 0 for 1m`;
+    const why = unwatched(side);
+    if (why !== null) return this.leaveOut(condition, `${why}, so that no fence can be placed on the ${name}`);
+    if (side.read === 'on') return this.ask(condition);
+    return this.leaveOut(
+      condition,
+      `on the side that carries the writes they are watched from the fence on; with \`read: on\` for the ${name} they are all ` +
+        'the time, and a fence needs no time to arm',
+    );
   }
 
   /** Someone has looked at the traffic lately. */

@@ -103,6 +103,10 @@ function link(description: string) {
       "How much log the source's disk can keep back for this link, for `runway`; the server's own limit counts as well.",
     ).optional(),
     dms: dms.optional(),
+    starts: choice(
+      'Of a reverse link: whether it runs before the flip already, so that it is proven before (default).',
+      ['before-flip', 'with-flip'],
+    ).optional(),
   });
 }
 

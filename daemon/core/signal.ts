@@ -68,6 +68,7 @@ export const MIGRATION_SIGNALS = {
   'verify.row_count_delta': count('sum over tables of |source rows - target rows|'),
   'verify.coverage': { unit: 'ratio', meaning: 'share of the selected tables that were compared' },
   'verify.age': s('time since the oldest comparison that counts'),
+  'direction.reverse': flag('1 while the target carries the production writes, 0 while the source does'),
   'sequences.behind': count('sequences of the passive side that would hand out a value already used'),
   'dms.running': flag('1 while every DMS task of the active link runs'),
   'dms.full_load_percent': { unit: 'percent', meaning: 'least full-load progress over the tasks, 0-100' },

@@ -105,7 +105,11 @@ describe.each(testedFlavours)('doctor on $flavour', ({ flavour, left }) => {
         () => unlogged('source', `grant process on *.* to ${who}`),
         (findings) => {
           const fault = like(faults(findings), /cannot see other sessions/);
-          expect(fault.signals).toEqual(['shop.source.connections', 'shop.source.longest_transaction']);
+          expect(fault.signals).toEqual([
+            'shop.source.connections',
+            'shop.source.longest_transaction',
+            'shop.fence.drained',
+          ]);
         },
       );
       if (flavour === 'mysql') {

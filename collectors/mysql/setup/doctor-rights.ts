@@ -67,7 +67,7 @@ function probes(plan: DoctorPlan, connection: MysqlConnection): Probe[] {
       what: 'see prepared transactions',
       sql: 'XA RECOVER',
       on: '*.*',
-      signals: sideSignals(plan, 'longest_transaction'),
+      signals: [...sideSignals(plan, 'longest_transaction'), ...fences(plan)],
     },
     {
       what: 'read the heartbeat table',
@@ -113,7 +113,7 @@ async function processes(plan: DoctorPlan, connection: MysqlConnection, remedy: 
   );
   const has = new Set(rows.map((row) => row.privilege));
   if (!has.has('PROCESS')) {
-    const signals = sideSignals(plan, 'connections', 'longest_transaction');
+    const signals = [...sideSignals(plan, 'connections', 'longest_transaction'), ...fences(plan)];
     say('fault', 'it cannot see other sessions (PROCESS is missing)', remedy, signals);
   }
   if (!has.has('REFERENCES')) {
@@ -127,4 +127,9 @@ async function processes(plan: DoctorPlan, connection: MysqlConnection, remedy: 
     const signals = sideSignals(plan, 'local_writes', 'last_local_write_age');
     say('warning', 'the binlog cannot be read (REPLICATION SLAVE is missing, unless a role gives it)', remedy, signals);
   }
+}
+
+/** What may still commit is part of a fence's proof, on either side. */
+function fences(plan: DoctorPlan): string[] {
+  return [...new Set(plan.links.map((l) => `${l.migration}.fence.drained`))];
 }

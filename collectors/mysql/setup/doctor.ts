@@ -2,6 +2,7 @@ import type { DatabaseConfig } from '../../../daemon/core/config.js';
 import { LockgateError } from '../../../daemon/core/errors.js';
 import type { CollectorContext, Finding, LinkPlan } from '../../collector.js';
 import { throwIfAborted } from '../../session/administrator.js';
+import { fenceReadiness } from '../../session/fence-readiness.js';
 import { connect, type MysqlConnection } from '../connection.js';
 import { examineLink } from './doctor-link.js';
 import { examineRights } from './doctor-rights.js';
@@ -90,6 +91,7 @@ async function examineDatabase(
   });
   await add(() => examinePlace(plan, connection, context, signal, say));
   await add(() => examineRights(plan, connection, say));
+  findings.push(...fenceReadiness(plan.database, plan.links));
   return findings;
 }
 

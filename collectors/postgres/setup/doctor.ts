@@ -1,6 +1,7 @@
 import type { DatabaseConfig } from '../../../daemon/core/config.js';
 import { LockgateError } from '../../../daemon/core/errors.js';
 import type { CollectorContext, Finding, LinkPlan } from '../../collector.js';
+import { fenceReadiness } from '../../session/fence-readiness.js';
 import type { PgConnection } from '../connection.js';
 import { throwIfAborted } from './admin.js';
 import { examineEndpoint } from './doctor-endpoint.js';
@@ -64,6 +65,7 @@ async function examineDatabase(
   await add(() => examineEndpoint(plan, conn, `lockgate/${context.daemonId}/doctor`, signal));
   await add(() => examineObjects(plan, conn));
   await add(() => examineReader(plan, conn, context, signal));
+  findings.push(...fenceReadiness(plan.database, plan.links));
   return findings;
 }
 

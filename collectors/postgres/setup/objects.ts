@@ -152,6 +152,8 @@ END`,
     level: 'fault',
     signals: [
       ...sideSignals(plan, 'longest_transaction', 'connections'),
+      // What may still commit is part of the proof.
+      ...migrationSignals(plan, 'fence.drained'),
       ...plan.links
         .filter((l) => l.from.name === plan.database.name)
         .flatMap((l) =>

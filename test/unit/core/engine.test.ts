@@ -301,6 +301,21 @@ describe('the direction', () => {
     ]);
   });
 
+  it('is a signal, which a gate may ask', () => {
+    const b = new Bench(gate('r', [on('direction.reverse', '==', 1)]), gate('f', [on('direction.reverse', '==', 0)]));
+    expect([b.state('r'), b.state('f')]).toEqual(['unknown', 'unknown']);
+    b.both(null);
+    expect([b.state('r'), b.state('f')]).toEqual(['closed', 'open']);
+    b.both({ epoch: 1, direction: 'reverse' });
+    expect([b.state('r'), b.state('f')]).toEqual(['open', 'closed']);
+    b.rows('aws', 'dead');
+    expect([b.state('r'), b.state('f')]).toEqual(['unknown', 'unknown']);
+    b.both({ epoch: 1, direction: 'reverse' });
+    // One side alone proves nothing: the other may hold the newer row.
+    b.pass(4, () => b.rows('aws', { epoch: 1, direction: 'reverse' }));
+    expect([b.state('r'), b.state('f')]).toEqual(['unknown', 'unknown']);
+  });
+
   it('is not known from a look that is too old', () => {
     const b = new Bench(gate('a', [on('active.errors', '==', 0)]));
     b.both(null);
