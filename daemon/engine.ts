@@ -29,7 +29,7 @@ import {
   type Observation,
   type SideReading,
 } from './core/observation.js';
-import { APPLIED_BY_SESSIONS, type StrayMemory } from './core/stray.js';
+import { APPLIED_BY_SESSIONS, type Gap, type LocalWrite, type StrayMemory } from './core/stray.js';
 import {
   appliedBySessions,
   passiveSide,
@@ -252,11 +252,9 @@ export class Engine {
     this.showLocal(m, this.now());
   }
 
-  /** A switch begins: writes on the passive side are not counted as stray until `switchEnded`. */
-  switchBegan(migration: string): void {
-    const m = this.migrations.get(migration);
-    const passive = m === undefined ? null : passiveSide(m.direction);
-    if (passive !== null) this.strays.hold(migration, passive);
+  /** A switch begins: writes on the passive side are not counted as stray until `switchEnded`, whatever is known of the direction now. */
+  switchBegan(migration: string, passive: SideName): void {
+    if (this.migrations.has(migration)) this.strays.hold(migration, passive);
   }
 
   /** The switch has ended; unless it was carried through, what was written on the passive side meanwhile is stray. */
@@ -275,11 +273,25 @@ export class Engine {
     this.ownTouches.push({ database, until: this.now() + OWN_TOUCH_US });
   }
 
-  /** Writes of a side that were seen just before it became the passive one, and lie beyond where it stood then. */
-  countStrays(migration: string, side: SideName, writes: LocalWrites): void {
+  /** It was not changed after all: the next change is somebody else's. */
+  dropTouch(database: string): void {
+    this.ownTouches = this.ownTouches.filter((t) => t.database !== database);
+  }
+
+  /** It is not known whether the row was changed: a change that was seen, or is still to be seen, is anybody's. */
+  doubtTouch(database: string): void {
+    this.dropTouch(database);
+    this.touchDirection({ kind: 'direction-touched', database, at: this.now() }, this.now());
+  }
+
+  /**
+   * What was seen of a side just before it became the passive one, and lies beyond where it stood then: writes, and
+   * stretches in which nobody saw anything.
+   */
+  countStrays(migration: string, side: SideName, writes: readonly LocalWrite[], gap: Gap | null): void {
     const m = this.migrations.get(migration);
     if (m === undefined) return;
-    this.tellStrays(m, this.strays.observe(migration, side, writes, this.clock.wallNow()));
+    this.tellStrays(m, this.strays.missed(migration, side, writes, gap, this.clock.wallNow()));
     this.showLocal(m, this.now());
   }
 

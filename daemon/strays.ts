@@ -4,7 +4,7 @@ import type { Config } from './core/config.js';
 import type { Direction } from './core/direction.js';
 import type { LocalWatch, LocalWrites } from './core/observation.js';
 import { known, stateAt, unknown, type Reading, type SideName } from './core/signal.js';
-import { EMPTY_STRAYS, StrayTracker, type StrayMemory } from './core/stray.js';
+import { EMPTY_STRAYS, StrayTracker, type Gap, type LocalWrite, type StrayMemory } from './core/stray.js';
 
 /** Memories by `migration.side`, as they are kept in the store. */
 export type StrayMemories = Readonly<Record<string, StrayMemory>>;
@@ -66,6 +66,17 @@ export class Strays {
       else if (o.watching) t.watching(o.at, wall, o.emptyGap, o.mark, o.reason);
       else t.unwatched(o.reason ?? 'its local writes are not watched');
     });
+  }
+
+  /** Writes and a gap of the time just before a side became the passive one. */
+  missed(
+    migration: string,
+    side: SideName,
+    writes: readonly LocalWrite[],
+    gap: Gap | null,
+    wall: number,
+  ): FirstStray[] {
+    return this.change(migration, side, (t) => t.before(writes, gap, wall));
   }
 
   /** Nothing on this side tells what is local. */

@@ -7,13 +7,14 @@
  */
 import { createHash } from 'node:crypto';
 import type { Log, SidePort } from '../collectors/collector.js';
+import { askOrRefuse, askSide } from './asking.js';
 import { US_PER_MS, type Clock } from './core/clock.js';
 import type { Config, MigrationConfig } from './core/config.js';
 import type { Direction, DirectionRow } from './core/direction.js';
 import { LockgateError, messageOf, Refusal } from './core/errors.js';
 import type { DirectionRows } from './core/observation.js';
 import type { FenceMemory } from './core/fence.js';
-import { formatPosition, type Position } from './core/position.js';
+import { formatPosition, isBeyond, type Position } from './core/position.js';
 import type { LinkName, SideName } from './core/signal.js';
 import type { LocalWrite } from './core/stray.js';
 import type { Engine } from './engine.js';
@@ -39,7 +40,6 @@ export interface SwitchoverParts {
 
 /** How long the old side's reader may take to pass where the old side stands. */
 const SILENCE_MS = 3_000;
-const ASK_MS = 5_000;
 /** Answers that are kept for their Idempotency-Key, by migration. */
 const MOST_ANSWERS = 50;
 /** A detected promotion that was refused is tried again after so long. */
@@ -143,9 +143,12 @@ export class Switchover {
     const proved = await fences.proved(migration, from);
     const fence = proved !== null && proved.json.state === 'drained' ? proved : null;
     if (fence === null && !force) throw notDrained(change, proved?.json ?? null);
-    const old =
-      fence === null ? await this.askOldSide(m[oldSide]) : await this.silence(change, m[oldSide], fence.memory);
+    // Writes beyond where the old side stands now are nobody's until the row is written, and stray afterwards.
+    const seen = fences.see(m[oldSide]);
+    const seenSince = clock.wallNow();
     try {
+      const old =
+        fence === null ? await this.askOldSide(m[oldSide]) : await this.silence(change, m[oldSide], fence.memory);
       const row: DirectionRow = {
         migration,
         epoch: epoch + 1,
@@ -175,11 +178,22 @@ export class Switchover {
       const closed = fence === null ? null : fences.closed(migration, because, actor);
       const warnings = [...old.warnings, ...unconfirmed(engine.direction(migration), to)];
       if (fence === null) fences.overtaken(migration, `the direction was changed past it: ${because}`, actor);
-      if (closed !== null && closed.late.length > 0) {
-        const at = clock.monotonicNow();
-        engine.countStrays(migration, oldSide, { kind: 'local-writes', database: m[oldSide], writes: closed.late, at });
+      const late =
+        closed?.late ?? seen.writes.filter((w) => old.stand === null || isBeyond(w.position, old.stand) !== false);
+      const gap = seen.lost
+        ? {
+            from: seenSince,
+            to: clock.wallNow(),
+            reason: 'the watch of its local writes ended while the direction was changed',
+          }
+        : null;
+      if (late.length > 0 || gap !== null) engine.countStrays(migration, oldSide, late, gap);
+      if (gap !== null) warnings.push(`${m[oldSide]}: ${gap.reason}, so that stray writes may have gone unseen`);
+      if (late.length > 0) {
         warnings.push(
-          `${closed.late.length} writes came to ${m[oldSide]} after it had been found silent: they are stray`,
+          fence === null
+            ? `${late.length} writes came to ${m[oldSide]} beyond where it stood: they are stray`
+            : `${late.length} writes came to ${m[oldSide]} after it had been found silent: they are stray`,
         );
       }
       const done: DirectionChangeJson = {
@@ -208,6 +222,8 @@ export class Switchover {
       fences.reopen(migration);
       this.parts.note(action, migration, actor, { step: 'failed', why: messageOf(error) });
       throw error;
+    } finally {
+      fences.unsee(seen);
     }
   }
 
@@ -237,7 +253,8 @@ export class Switchover {
 
   /** The old side must be silent up to where it stands now, and must be what the fence was placed on. */
   private async silence(change: DirectionChange, database: string, fence: FenceMemory): Promise<OldSide> {
-    const stand = await this.ask(database, () => this.parts.side(database).stand(AbortSignal.timeout(ASK_MS)));
+    const { clock, side } = this.parts;
+    const stand = await askOrRefuse(clock, database, (signal) => side(database).stand(signal));
     if (stand.identity !== fence.identity.source) {
       throw new Refusal(409, 'identity_changed', `${database} is not the server that fence ${fence.id} was placed on`);
     }
@@ -249,13 +266,7 @@ export class Switchover {
         'make the same change on the other side, then place a new fence',
       );
     }
-    const why = await this.parts.fences.silentUntil(
-      change.migration,
-      fence.id,
-      stand.askedAt,
-      stand.position,
-      SILENCE_MS,
-    );
+    const why = await this.parts.fences.silentUntilNow(change.migration, fence.id, SILENCE_MS);
     if (why !== null)
       throw new Refusal(409, 'not_silent', why, 'make sure that writes have stopped, then place a new fence');
     return { stand: stand.position, warnings: [] };
@@ -265,7 +276,8 @@ export class Switchover {
   private async askOldSide(database: string): Promise<OldSide> {
     const warnings = ['forced without a drained fence: what the old side had and the new side has not is not known'];
     try {
-      const stand = await this.parts.side(database).stand(AbortSignal.timeout(ASK_MS));
+      const { clock, side } = this.parts;
+      const stand = await askSide(clock, (signal) => side(database).stand(signal));
       return { stand: stand.position, warnings };
     } catch (error) {
       if (!(error instanceof LockgateError)) throw error;
@@ -275,13 +287,21 @@ export class Switchover {
 
   /** Writes the row on the new active side; answers what the table says then. */
   private async declare(m: MigrationConfig, side: SideName, row: DirectionRow): Promise<DirectionRows> {
-    const { engine } = this.parts;
+    const { engine, clock } = this.parts;
     const database = m[side];
     engine.expectTouch(database);
-    const rows = await this.ask(database, () => this.parts.side(database).declare(row, AbortSignal.timeout(ASK_MS)));
+    let rows: DirectionRows;
+    try {
+      rows = await askOrRefuse(clock, database, (signal) => this.parts.side(database).declare(row, signal));
+    } catch (error) {
+      // The row may have been written all the same, or be written still.
+      engine.doubtTouch(database);
+      throw error;
+    }
     const found = rows.rows?.find((r) => r.migration === row.migration);
     if (found?.epoch === row.epoch && found.direction === row.direction && found.changedBy === row.changedBy)
       return rows;
+    engine.dropTouch(database);
     engine.observe(rows);
     const what =
       found === undefined
@@ -292,15 +312,6 @@ export class Switchover {
       'overtaken',
       `lockgate.direction on ${database} was changed by somebody else meanwhile: ${what}`,
     );
-  }
-
-  private async ask<T>(database: string, question: () => Promise<T>): Promise<T> {
-    try {
-      return await question();
-    } catch (error) {
-      if (error instanceof Refusal || !(error instanceof LockgateError)) throw error;
-      throw new Refusal(503, error.code, `${database}: ${error.message}`, error.hint);
-    }
   }
 
   private kept(migration: string): KeptAnswer[] {

@@ -7,7 +7,8 @@
  *
  * The proof has four parts, each from answers that were asked for after the place was taken:
  * - silence: the source's local writes were watched without a gap, and none lies beyond the place;
- * - nothing open: no write transaction is open or prepared on the source, none is prepared on the target;
+ * - nothing open: no write transaction is open or prepared on the source, none is prepared on the target. The source must
+ *   have been silent up to such a look, because what was committed just before a look is open no more and not seen yet;
  * - positions: every flow has applied the place durably;
  * - marker: the row that was committed after the place is on the target.
  */
@@ -101,9 +102,12 @@ const NOTHING: FenceMissing = { bytes: null, transactions: null, flows: [], reas
 /** Stretches that are kept apart; the oldest two become one beyond that. */
 const MOST_UNWATCHED = 20;
 
-/** The link's place in words that the memory keeps: nothing at all is a place too. */
-export function placeOf(memory: FenceMemory): Position | null {
-  return memory.position === '' ? null : parsePosition(memory.position);
+/** What a fence waits for; nothing at all (the empty GTID set, which has no text) is a place too. */
+type Place = Position | 'nothing' | 'unreadable';
+
+/** The place in words that the memory keeps. Words that say nothing must not be taken for "nothing". */
+function placeOf(memory: FenceMemory): Place {
+  return memory.position === '' ? 'nothing' : (parsePosition(memory.position) ?? 'unreadable');
 }
 
 /** Whether a fence can still change. */
@@ -114,13 +118,17 @@ export function isOpen(state: FenceState): boolean {
 /** A fence while this process lives. */
 export class Fence {
   #memory: FenceMemory;
-  readonly #place: Position | null;
-  /** When the place was taken on this process's clock; after a restart, when the fence was taken up again. */
-  readonly #since: Us;
+  readonly #place: Place;
+  /** Answers count that were asked for since: the place was taken, the fence was taken up again, or the clocks jumped. */
+  #since: Us;
   #watch: { confirmed: Us } | null = null;
   #unwatchedBecause = 'its local writes have not been watched yet';
   readonly #flows = new Map<string, { position: Position; askedAt: Us } | { fault: string }>();
   #source: SideSight | { fault: string } | null = null;
+  /** Looks at the source that found nothing open; the watch has not come so far yet. */
+  #clean: Us[] = [];
+  /** The newest such look that the watch has passed. */
+  #silentAt: Us | null = null;
   #target: SideSight | { fault: string } | null = null;
   /** What else is in the way, by what it concerns. */
   readonly #hindrances = new Map<string, string>();
@@ -162,6 +170,11 @@ export class Fence {
     return this.#memory;
   }
 
+  /** The newest instant at which the source is known to have had nothing beyond the place, and nothing open. */
+  get silentAt(): Us | null {
+    return this.#silentAt;
+  }
+
   /** Whether it can still change. */
   get isOpen(): boolean {
     return isOpen(this.#memory.state);
@@ -188,6 +201,7 @@ export class Fence {
       }
     }
     this.#watch = { confirmed: Math.max(this.#watch?.confirmed ?? at, at) };
+    this.#passLooks();
   }
 
   /** The source's local writes are not watched any more. */
@@ -201,7 +215,7 @@ export class Fence {
   /** Local writes of the source were seen: those beyond the place violate the fence. Answers how many do. */
   wrote(writes: readonly LocalWrite[], wall: number): number {
     if (!this.isOpen) return 0;
-    const beyond = writes.filter((w) => this.#isBeyond(w.position));
+    const beyond = this.beyond(writes);
     const [first] = beyond;
     if (first === undefined) return 0;
     const { violations } = this.#memory;
@@ -213,8 +227,16 @@ export class Fence {
     return beyond.length;
   }
 
+  /** Those of the writes that lie beyond the place. */
+  beyond(writes: readonly LocalWrite[]): LocalWrite[] {
+    return writes.filter((w) => this.#isBeyond(w.position));
+  }
+
   /** How far one flow has applied durably, as it was asked for at `askedAt`. */
   applied(flow: string, position: Position, askedAt: Us): void {
+    const known = this.#flows.get(flow);
+    // An answer that comes late says nothing of now.
+    if (known !== undefined && 'askedAt' in known && known.askedAt > askedAt) return;
     this.#flows.set(flow, { position, askedAt });
   }
 
@@ -225,8 +247,13 @@ export class Fence {
 
   /** A look at one of the sides, or why it could not be looked at. */
   looked(side: 'source' | 'target', sight: SideSight | { fault: string }): void {
-    if (side === 'source') this.#source = sight;
-    else {
+    if (side === 'source') {
+      this.#source = sight;
+      if ('fault' in sight || sight.open.length > 0 || sight.identity !== this.#memory.identity.source) return;
+      this.#clean = this.#clean.filter((at) => sight.askedAt - at <= this.options.freshUs);
+      this.#clean.push(sight.askedAt);
+      this.#passLooks();
+    } else {
       this.#target = sight;
       if ('identity' in sight && this.#memory.identity.target === null && this.isOpen) {
         this.#change({ identity: { ...this.#memory.identity, target: sight.identity } });
@@ -240,12 +267,9 @@ export class Fence {
     else this.#hindrances.set(concerning, why);
   }
 
-  /** The clocks jumped: nothing that was observed before counts; the watch itself goes on. */
-  forget(): void {
-    this.#flows.clear();
-    this.#source = null;
-    this.#target = null;
-    this.#watch = null;
+  /** The clocks jumped: nothing that was asked before `now` counts, also when the answer is still to come; the watch itself goes on. */
+  forget(now: Us): void {
+    this.#since = Math.max(this.#since, now);
   }
 
   /** Ends it by hand, or because a change of direction was declared on it. */
@@ -255,13 +279,14 @@ export class Fence {
 
   /** Judges it at `now`, and makes the changes of state that follow from it. */
   judge(now: Us, wall: number): FenceVerdict {
-    const { state, lacked } = this.#memory;
+    const { state, lacked, drainedAt } = this.#memory;
     if (!this.isOpen) {
       const missing = state === 'expired' && lacked !== null ? lacked : { ...NOTHING, reasons: this.#endReasons() };
       return { state, missing: state === 'closed' ? NOTHING : missing, basis: this.#basis(), provedAt: null };
     }
     const { missing, provedAt } = this.#prove(now);
-    if (state === 'placed' && now >= this.#deadline && provedAt === null) {
+    // One that was drained in time, and is placed because of a restart, has kept its deadline.
+    if (state === 'placed' && drainedAt === null && now >= this.#deadline && provedAt === null) {
       this.#change({ lacked: missing });
       this.#end('expired', wall, `not drained before its deadline: ${missing.reasons.join('; ')}`);
       return { state: 'expired', missing, basis: this.#basis(), provedAt: null };
@@ -269,7 +294,7 @@ export class Fence {
     if (missing.reasons.length > 0) {
       return { state: state === 'drained' ? 'unknown' : 'placed', missing, basis: this.#basis(), provedAt: null };
     }
-    if (state === 'placed') this.#change({ state: 'drained', drainedAt: wall });
+    if (state === 'placed') this.#change({ state: 'drained', drainedAt: drainedAt ?? wall });
     return { state: 'drained', missing: NOTHING, basis: this.#basis(), provedAt };
   }
 
@@ -302,7 +327,9 @@ export class Fence {
     let provedAt = now;
     /** Takes an answer that must be of after the place and fresh; false with the reason otherwise. */
     const counts = (askedAt: Us, what: string): boolean => {
-      if (askedAt < this.#since) return refuse(`${what} has not been asked since the fence was placed`);
+      if (askedAt < this.#since) {
+        return refuse(`${what}: not asked yet since the fence was placed or taken up, or the clocks jumped`);
+      }
       if (now - askedAt > this.options.freshUs) return refuse(`${what} was last asked ${seconds(now - askedAt)} ago`);
       provedAt = Math.min(provedAt, askedAt);
       return true;
@@ -329,7 +356,11 @@ export class Fence {
       );
     }
     if (this.#watch === null) refuse(`the local writes of ${source} are not watched: ${this.#unwatchedBecause}`);
-    else counts(this.#watch.confirmed, `whether ${source} was written to`);
+    else if (counts(this.#watch.confirmed, `whether ${source} was written to`)) {
+      if (this.#silentAt === null)
+        refuse(`the local writes of ${source} are not known yet up to a look that found no transaction open`); // prettier-ignore
+      else counts(this.#silentAt, `whether ${source} was silent with no transaction open`);
+    }
   }
 
   #proveSide(
@@ -366,6 +397,8 @@ export class Fence {
     const flows: string[] = [];
     let [bytes, transactions]: [number | null, number | null] = [null, null];
     if (this.options.flows.length === 0) refuse('the link has no flow whose position could be read');
+    const place = this.#place;
+    if (place === 'unreadable') refuse(`the position ${this.#memory.position} cannot be read: place a new fence`);
     for (const flow of this.options.flows) {
       const at = this.#flows.get(flow);
       if (at === undefined) {
@@ -374,9 +407,8 @@ export class Fence {
       } else if ('fault' in at) {
         flows.push(flow);
         refuse(`${flow}: ${at.fault}`);
-      } else if (this.#place !== null && !reached(at.position, this.#place)) {
+      } else if (typeof place === 'object' && !reached(at.position, place)) {
         flows.push(flow);
-        const place = this.#place;
         const lacks = bytesBetween(at.position, place);
         if (lacks !== null) bytes = Math.max(bytes ?? 0, lacks);
         const behind =
@@ -391,7 +423,13 @@ export class Fence {
 
   /** What cannot be compared with the place counts as beyond it. */
   #isBeyond(write: string): boolean {
-    return this.#place === null || isBeyond(write, this.#place) !== false;
+    return typeof this.#place === 'string' || isBeyond(write, this.#place) !== false;
+  }
+
+  #passLooks(): void {
+    const confirmed = this.#watch?.confirmed ?? -Infinity;
+    for (const at of this.#clean) if (at <= confirmed) this.#silentAt = Math.max(this.#silentAt ?? at, at);
+    this.#clean = this.#clean.filter((at) => at > confirmed);
   }
 
   #basis(): string[] {

@@ -166,15 +166,14 @@ export class StrayTracker {
     if (first === undefined) return;
     this.lastWriteAt = at;
     this.recent.push({ at, writes: writes.length });
-    const seen = { count: writes.length, firstAt: first.committedAt ?? wall, firstPosition: first.position };
-    if (this.roleKnown && this.memory.role?.passive === true) {
-      if (this.memory.held === null) this.latch(seen, wall);
-      else this.memory = { ...this.memory, held: sum(this.memory.held, seen) };
-    }
-    if (!this.roleKnown) {
-      const undecided = { ...this.memory.undecided, ...sum(this.memory.undecided, seen) };
-      this.memory = { ...this.memory, undecided };
-    }
+    this.count(writes, first, wall);
+  }
+
+  /** What was seen, and not seen, of the time just before the side became the passive one; its rate was counted then. */
+  before(writes: readonly LocalWrite[], gap: Gap | null, wall: number): void {
+    const [first] = writes;
+    if (first !== undefined) this.count(writes, first, wall);
+    if (gap !== null) this.missed(gap);
   }
 
   /**
@@ -267,6 +266,17 @@ export class StrayTracker {
     if (!stray) return;
     for (const gap of gaps) this.addGap(gap);
     this.latch(writes, wall);
+  }
+
+  private count(writes: readonly LocalWrite[], first: LocalWrite, wall: number): void {
+    const seen = { count: writes.length, firstAt: first.committedAt ?? wall, firstPosition: first.position };
+    if (!this.roleKnown) {
+      const undecided = { ...this.memory.undecided, ...sum(this.memory.undecided, seen) };
+      this.memory = { ...this.memory, undecided };
+    } else if (this.memory.role?.passive === true) {
+      if (this.memory.held === null) this.latch(seen, wall);
+      else this.memory = { ...this.memory, held: sum(this.memory.held, seen) };
+    }
   }
 
   private latch(seen: WriteCount, wall: number): void {
