@@ -152,19 +152,80 @@ describe.each(testedFlavours)('the binlog reader on $flavour', ({ flavour, left 
       await polled(/`server_id: 2` is that of the server or of one of its replicas/);
     });
 
-    it('two readers that call themselves the same do not fight for ever', async () => {
-      start({ daemonId: 'twin' });
+    // By a UUID of its own each of two daemons has its place on MySQL, whatever their ids; a daemon's twin has the same one.
+    it.each([
+      ['a daemon and its twin', { daemonId: 'twin' }, { daemonId: 'twin' }, false],
+      ['two daemons with one configured server_id', { serverId: 77 }, { serverId: 77 }, flavour === 'mysql'],
+    ])('%s do not fight for ever: one gives way and polls', async (_, first, second, peace) => {
+      start(first);
       await streams();
-      const other = startMysqlBed(pair, { daemonId: 'twin' });
+      const other = startMysqlBed(pair, second);
+      const begun = (of: MysqlBed): number => of.logged.filter((line) => line.startsWith('streaming')).length;
       try {
-        await bed.until(
-          'the reason',
-          () => /has taken the binlog over/.test(bed.watched().why + other.watched().why),
-          20_000,
-        );
+        await other.until('the other one to stream', () => begun(other) > 0, 20_000);
+        if (peace) {
+          await streams();
+          await other.until('both', () => other.watched().mode === 'binlog');
+        } else {
+          await polled(/has taken the binlog over.*server_id.*of its own/);
+          await bed.until('the end of the watch', () =>
+            bed.of('local-watch').some((o) => !o.watching && /has taken the binlog over/.test(o.reason ?? '')),
+          );
+        }
+        await new Promise((resolve) => setTimeout(resolve, 3_000));
+        expect([begun(bed), begun(other)]).toEqual([1, 1]);
+        expect(other.logged.filter((line) => line.includes('has taken the binlog over'))).toEqual([]);
+        expect(other.of('local-watch').at(-1)?.watching).toBe(true);
+        // Nothing goes unseen meanwhile, nor is it taken for none by whoever does not look.
+        const [mine, others] = [bed.seen.length, other.seen.length];
+        await alone(pair.target, 'insert into app.orders (customer_id) values (1)');
+        await other.until('the write', () => other.of('local-writes', others).length === 1);
+        if (!peace) {
+          await bed.until('doubt', () => bed.of('local-watch', mine).some((o) => !o.watching));
+          expect(bed.of('local-watch', mine).at(-1)?.watching).toBe(false);
+        }
       } finally {
         await other.stop();
       }
+    });
+
+    // The library asks for the columns of a table whenever its number in the log is new, and would wait for ever.
+    it.each([
+      [
+        'may not be read any more',
+        ["revoke select on lockgate.* from lg@'%'", 'flush tables lockgate.heartbeat'],
+        "grant select on lockgate.* to lg@'%'",
+      ],
+      [
+        'is renamed away',
+        ['rename table lockgate.heartbeat to lockgate.away'],
+        'rename table lockgate.away to lockgate.heartbeat',
+      ],
+    ])('a heartbeat table that %s is never silence', async (_, takes, gives) => {
+      start();
+      await streams();
+      const unlogged = (sql: string): Promise<unknown> => alone(pair.target, `set sql_log_bin = 0; ${sql}`);
+      const since = bed.seen.length;
+      for (const sql of takes) await unlogged(sql);
+      try {
+        await bed.until('the fault', () => bed.of('watch-fault', since).some((o) => /denied|exist/i.test(o.reason)));
+        const local = bed.seen.length;
+        await alone(pair.target, 'insert into app.orders (customer_id) values (1)');
+        // Either it was seen, or nobody claims that there was none.
+        await bed.until(
+          'the write, or that it is not looked for',
+          () =>
+            bed.of('local-writes', local).length > 0 ||
+            bed.of('local-watch', local).some((o) => !o.watching && o.reason !== null),
+          8_000,
+        );
+      } finally {
+        await unlogged(gives);
+        if (gives.startsWith('rename')) await pair.startSqlThread();
+      }
+      await bed.until('the return', () => bed.watched().mode === 'binlog', 30_000);
+      await streams();
+      await bed.until('the write', () => bed.of('local-writes', since).length > 0);
     });
 
     it('a new password is named as the reason, and read anew', async () => {
