@@ -114,7 +114,13 @@ describe.each(testedFlavours)('local writes on $flavour', ({ flavour, left }) =>
       try {
         await connection.query(`set binlog_format = '${format}'`);
         const sql = `load data ${where === 'from the client' ? 'local' : ''} infile ? into table app.plain (note)`;
-        await connection.query({ sql, values: ['loaded.txt'], infileStreamFactory: () => Readable.from([lines]) });
+        const fromHere = (): Readable => Readable.from([Buffer.from(lines)], { objectMode: false });
+        const [done] = await connection.query<mysql.ResultSetHeader>({
+          sql,
+          values: ['loaded.txt'],
+          infileStreamFactory: fromHere,
+        });
+        expect(done.affectedRows).toBe(5_000);
       } finally {
         connection.destroy();
       }
