@@ -42,6 +42,8 @@ export interface MysqlBedOptions {
   readonly targetRead?: DatabaseConfig['read'];
   readonly serverId?: number;
   readonly daemonId?: string;
+  /** Makes the collectors; those of the sources unless told. */
+  readonly collectors?: typeof mysqlHeartbeats;
 }
 
 /** Collectors at work. */
@@ -81,7 +83,7 @@ export function startMysqlBed(pair: MysqlPair, options: MysqlBedOptions = {}): M
     daemonId,
     isPassive: (name) => name === 'target',
   };
-  const collectors = mysqlHeartbeats([from, to], [plan], context, () => false);
+  const collectors = (options.collectors ?? mysqlHeartbeats)([from, to], [plan], context, () => false);
   const stopping = new AbortController();
   const supervise = async (collector: Collector): Promise<void> => {
     while (!stopping.signal.aborted) {
