@@ -189,57 +189,6 @@ describe.each(testedFlavours)('the binlog reader on $flavour', ({ flavour, left 
       }
     });
 
-    // The library asks for the columns of a table whenever its number in the log is new; without an answer it waits for ever.
-    it.each([
-      [
-        'may not be seen any more',
-        ["revoke select, insert, delete on lockgate.* from lg@'%'", 'flush tables lockgate.heartbeat'],
-        "grant select, insert, delete on lockgate.* to lg@'%'",
-      ],
-      [
-        'is gone when the log is read again',
-        ['rename table lockgate.heartbeat to lockgate.away'],
-        'rename table lockgate.away to lockgate.heartbeat',
-      ],
-    ])('a heartbeat table that %s is named as the reason, and read once it is there', async (_, takes, gives) => {
-      start();
-      await streams();
-      await bed.until('the watch', () => watching(0));
-      const unlogged = (sql: string): Promise<unknown> => alone(pair.target, `set sql_log_bin = 0; ${sql}`);
-      const since = bed.seen.length;
-      for (const sql of takes) await unlogged(sql);
-      await alone(pair.target, 'insert into app.orders (customer_id) values (1)');
-      try {
-        if (gives.startsWith('rename')) {
-          // A stream that begins at the mark comes upon heartbeats of before, in a table that is there no more.
-          for (const { id, command } of await sessions()) {
-            if (command.startsWith('Binlog Dump')) await alone(pair.target, `kill ${id}`);
-          }
-        }
-        await bed.until(
-          'the fallback',
-          () => bed.watched().mode === 'poll' && /columns of lockgate.heartbeat cannot be read/.test(bed.watched().why),
-        );
-        // Polling cannot see them either, and says so.
-        await bed.until('the fault', () => bed.of('watch-fault', since).some((o) => /denied|exist/i.test(o.reason)));
-        await bed.until('doubt about local writes', () => bed.of('local-watch', since).some((o) => !o.watching));
-        const after = bed.seen.length;
-        await new Promise((resolve) => setTimeout(resolve, 1_500));
-        expect(bed.of('heartbeat-visible', after)).toEqual([]);
-        // That the server has written nothing since may be known by its GTIDs, but only once that write was told of.
-        if (bed.of('local-writes', since).length === 0) {
-          expect(bed.of('local-watch', after).filter((o) => o.watching)).toEqual([]);
-        }
-      } finally {
-        await unlogged(gives);
-        if (gives.startsWith('rename')) await pair.startSqlThread();
-      }
-      await bed.until('the return', () => bed.watched().mode === 'binlog', 30_000);
-      await streams();
-      await bed.until('the write', () => bed.of('local-writes', since).length > 0);
-      expect(bed.of('local-watch', since).filter((o) => o.watching && !o.emptyGap && o.reason !== null)).toEqual([]);
-    });
-
     it('a new password is named as the reason, and read anew', async () => {
       start();
       await streams();

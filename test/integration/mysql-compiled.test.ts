@@ -13,6 +13,10 @@ import { runAll } from '../support/pair.js';
 const limit = 60_000;
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
+beforeAll(async () => {
+  await promisify(execFile)('npm', ['run', '--silent', 'build'], { cwd: root, timeout: 120_000 });
+}, 130_000);
+
 describe.each(testedFlavours)('the compiled daemon on $flavour', ({ flavour, left }) => {
   describe.skipIf(left)('reads the binlog in a thread of its own', () => {
     const cleanups: (() => Promise<void>)[] = [];
@@ -20,7 +24,6 @@ describe.each(testedFlavours)('the compiled daemon on $flavour', ({ flavour, lef
     let lockgate: Workspace;
     let daemon: Daemon;
     beforeAll(async () => {
-      await promisify(execFile)('npm', ['run', '--silent', 'build'], { cwd: root, timeout: 120_000 });
       pair = await startMysqlPair({ flavour });
       cleanups.push(() => pair.destroy());
       lockgate = await workspace(mysqlScenarioYaml(pair, { flavour }), { main: `${root}dist/daemon/main.js` });
