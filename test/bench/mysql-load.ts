@@ -2,7 +2,7 @@
 import type { Flavour } from '../../deploy/demo/mysql-install.js';
 import type { MysqlServer } from '../../deploy/demo/mysql-server.js';
 import { rootConnection } from '../support/mysql-connection.js';
-import { alone, type MysqlPair } from '../support/mysql-pair.js';
+import { alone, type MysqlPair, type MysqlPairOptions } from '../support/mysql-pair.js';
 import type { WatchLoad } from './lag.js';
 import type { LoadRate } from './load.js';
 
@@ -30,20 +30,24 @@ const plans: Readonly<Record<Exclude<MysqlLoad, 'rest'>, Plan>> = {
   'brisk-beside': { on: 'target', ...brisk, tps: 2_500 },
 };
 
-/** What servers need to be busy: what is looked at is the reading of their logs, not how a disk of this machine syncs. */
-export function busySettings(flavour: Flavour): Record<string, string> {
+/** Of both servers: what is looked at is the reading of their logs, not how fast a disk of this machine syncs. */
+const common = { sync_binlog: '0', innodb_flush_log_at_trx_commit: '2', max_binlog_size: '1073741824' };
+
+/** What the loads need of a pair; the target has the means to be written to beside replication as fast as is asked for. */
+export function busyPair(flavour: Flavour): Pick<MysqlPairOptions, 'flavour' | 'settings' | 'targetSettings'> {
   return {
-    sync_binlog: '0',
-    // Otherwise a large transaction goes through a temporary file first.
-    binlog_cache_size: '16777216',
-    innodb_flush_log_at_trx_commit: '2',
-    innodb_doublewrite: 'OFF',
-    innodb_buffer_pool_size: '512M',
-    max_binlog_size: '1073741824',
-    // In strict mode a write on the replica itself stops MariaDB's applier.
-    ...(flavour === 'mariadb'
-      ? { innodb_log_file_size: '512M', gtid_strict_mode: 'OFF' }
-      : { innodb_redo_log_capacity: '1G' }),
+    flavour,
+    settings: common,
+    targetSettings: {
+      // Otherwise a large transaction goes through a temporary file first.
+      binlog_cache_size: '16777216',
+      innodb_doublewrite: 'OFF',
+      innodb_buffer_pool_size: '512M',
+      // In strict mode a write on the replica itself stops MariaDB's applier.
+      ...(flavour === 'mariadb'
+        ? { innodb_log_file_size: '512M', gtid_strict_mode: 'OFF' }
+        : { innodb_redo_log_capacity: '1G' }),
+    },
   };
 }
 

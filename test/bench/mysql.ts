@@ -7,7 +7,7 @@ import { installMysqlBed } from '../support/mysql-bed.js';
 import { writeConfig } from './daemon.js';
 import { lagReport, measureWatch, type LagResult } from './lag.js';
 import { busyShare } from './machine.js';
-import { busySettings, clearMysqlLoads, prepareMysqlLoads, startMysqlLoad, type MysqlLoad } from './mysql-load.js';
+import { busyPair, clearMysqlLoads, prepareMysqlLoads, startMysqlLoad, type MysqlLoad } from './mysql-load.js';
 import { whole, type BenchContext, type SectionResult } from './report.js';
 
 interface Cost {
@@ -47,7 +47,7 @@ export async function measureMysql({ quick, progress }: BenchContext): Promise<S
   const results: MysqlResult[] = [];
   for (const flavour of flavours) {
     progress(`mysql: starting two servers of ${flavour}`);
-    const pair = await startMysqlPair({ flavour, settings: busySettings(flavour) });
+    const pair = await startMysqlPair(busyPair(flavour));
     try {
       await installMysqlBed(pair);
       await prepareMysqlLoads(pair);

@@ -6,7 +6,7 @@ import { SystemClock } from '../../daemon/lifecycle/clock.js';
 import { writeConfig } from '../bench/daemon.js';
 import { measureWatch } from '../bench/lag.js';
 import { mysqlBenchYaml } from '../bench/mysql.js';
-import { busySettings, clearMysqlLoads, prepareMysqlLoads, startMysqlLoad } from '../bench/mysql-load.js';
+import { busyPair, clearMysqlLoads, prepareMysqlLoads, startMysqlLoad } from '../bench/mysql-load.js';
 import { testedFlavours } from '../support/flavours.js';
 import { databaseAt } from '../support/listening.js';
 import { LocalBench } from '../support/local-bench.js';
@@ -21,7 +21,7 @@ describe.each(testedFlavours)('the binlog reader of a busy target on $flavour', 
     let pair: MysqlPair;
 
     beforeAll(async () => {
-      pair = await startMysqlPair({ flavour, settings: busySettings(flavour) });
+      pair = await startMysqlPair(busyPair(flavour));
       await installMysqlBed(pair);
       await prepareMysqlLoads(pair);
     }, 300_000);
