@@ -38,15 +38,6 @@ describe.each(testedFlavours)('the binlog reader of a busy target on $flavour', 
         seconds: 4,
         startLoad: (seconds) => startMysqlLoad(pair, 'bulk-beside', seconds),
       });
-      console.log(
-        'RATE',
-        flavour,
-        result.rate,
-        result.errorUs,
-        result.errorAtMostUs,
-        result.heartbeats,
-        result.byWatch,
-      );
       // A machine that has other work, too, may not reach it; far below, nothing would be shown.
       expect(result.rate?.bytesPerSecond).toBeGreaterThan(10e6);
       expect(result.heartbeats).toBeGreaterThan(10);
