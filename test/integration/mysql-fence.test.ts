@@ -271,6 +271,7 @@ describe.each(testedFlavours)('a side of a fence on $flavour', ({ flavour, left 
       await expect(sideOf('target', 'dba').declare(row(1, 'reverse'), signal)).rejects.toMatchObject({
         code: 'mysql_read_only',
       });
+      await source.declare(row(1, 'forward', 'zoe'), signal);
       const first = await source.declare(row(2, 'reverse'), signal);
       expect(first.rows).toEqual([{ ...row(2, 'reverse'), changedAt: '2026-11-27T06:00:00.123000Z' }]);
       for (const late of [row(2, 'forward', 'bob'), row(1, 'forward', 'bob')]) {
