@@ -106,7 +106,7 @@ export class PostgresSide implements SidePort {
    * What a server was as a standby, if it has been promoted since this port has seen it as one. Of the same start only:
    * a server that has crashed since has replayed WAL of its own as well.
    */
-  async #formerly(connection: PgConnection, identity: string): Promise<FenceSight['was'] | null> {
+  async #formerly(connection: PgConnection, identity: string): Promise<Required<FenceSight>['was'] | null> {
     const { inRecovery, started, replayed } = await readRecovery(connection, look.queryTimeoutMs);
     if (inRecovery) {
       this.#standby = { identity, started };
