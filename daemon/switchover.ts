@@ -13,7 +13,7 @@ import type { Config, MigrationConfig } from './core/config.js';
 import type { Direction, DirectionRow } from './core/direction.js';
 import { LockgateError, messageOf, Refusal } from './core/errors.js';
 import type { DirectionRows } from './core/observation.js';
-import type { FenceMemory } from './core/fence.js';
+import type { FenceMemory } from './core/fence-memory.js';
 import { formatPosition, isBeyond, type Position } from './core/position.js';
 import type { LinkName, SideName } from './core/signal.js';
 import type { LocalWrite } from './core/stray.js';

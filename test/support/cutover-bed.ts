@@ -177,11 +177,11 @@ export class CutoverBed {
 
   /** The same until something is settled; a refusal is its code. */
   async settle<T>(work: Promise<T>, mostMs = 30_000): Promise<T> {
-    let done = false;
-    const mark = (): void => void (done = true);
+    const settled = { done: false };
+    const mark = (): void => void (settled.done = true);
     work.then(mark, mark);
-    for (let t = 0; !done && t < mostMs; t += STEP_MS) await this.pass(STEP_MS);
-    if (!done) throw new Error(`not settled within ${mostMs} ms`);
+    for (let t = 0; !settled.done && t < mostMs; t += STEP_MS) await this.pass(STEP_MS);
+    if (!settled.done) throw new Error(`not settled within ${mostMs} ms`);
     return work;
   }
 
@@ -367,7 +367,7 @@ export class CutoverBed {
       get: (target, key: keyof Store) => {
         if (key === 'writable') return target.writable && !this.storeBroken;
         if (key === 'probe') return () => !this.storeBroken && target.probe();
-        const value = target[key];
+        const value: unknown = Reflect.get(target, key);
         if (typeof value !== 'function') return value;
         return (...args: unknown[]): unknown => {
           if (['append', 'set', 'saveHolds', 'attest'].includes(key)) refuse();

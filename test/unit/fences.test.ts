@@ -127,6 +127,17 @@ describe('placing', () => {
     },
   );
 
+  it('does not mind that the reader begins anew while it is armed', async () => {
+    b.watch(b.onprem, false);
+    const work = b.fences.place('shop', { deadlineMs: 60_000, note: '', actor: 'ops' });
+    await b.clock.advance(100_000);
+    b.watch(b.onprem, false);
+    b.watch(b.onprem, true);
+    await b.settle(work);
+    await b.pass(300);
+    expect(await now()).toMatchObject({ state: 'drained' });
+  });
+
   it('never drains when the watch broke before the position was read and began anew after it', async () => {
     const work = b.fences.place('shop', { deadlineMs: 60_000, note: '', actor: 'ops' });
     b.watch(b.onprem, true);
@@ -190,7 +201,7 @@ describe('while it is open', () => {
     expect(states()).toEqual(['placed', 'drained', 'violated']);
   });
 
-  it.each<[string, () => void | Promise<unknown>]>([
+  it.each<[string, () => unknown]>([
     ['cancelled', () => void b.fences.cancel('shop', b.fences.latest('shop')!.id, 'ops')],
     ['expired', () => b.pass(2_500)],
     ['violated', () => void b.write(b.onprem)],
@@ -235,6 +246,19 @@ describe('while it is open', () => {
     expect(json!.missing.reasons.join()).toMatch(/has not come as far as this question/);
   });
 
+  it('waits for the reader to come as far as the question', async () => {
+    await b.drained();
+    await b.clock.advance(10_000);
+    expect(await now()).toMatchObject({ state: 'drained' });
+    await b.clock.advance(10_000);
+    const asked = b.fences.list('shop');
+    await b.clock.advance(2_000);
+    const position = b.write(b.onprem, false);
+    await b.clock.advance(2_000);
+    b.sees(b.onprem, position);
+    expect((await b.settle(asked))[0]).toMatchObject({ state: 'violated' });
+  });
+
   it('believes nothing from before a suspend, also when it arrives afterwards', async () => {
     await b.drained();
     const before = b.clock.monotonicNow();
@@ -246,6 +270,10 @@ describe('while it is open', () => {
     b.emit({ kind: 'applied', link: 'shop/forward', flow: 'sub', position, askedAt: before - 1, at: before });
     expect(b.fences.latest('shop')).toMatchObject({ state: 'unknown' });
     b.clock.tick(1);
+    // The direction is known again before anything else is.
+    for (const db of [b.onprem, b.aws]) b.emit(db.rows());
+    expect(b.direction).toBe('forward 0');
+    expect(b.fences.latest('shop')!.missing.reasons.join()).toMatch(/the clocks jumped/);
     await b.pass(600);
     expect(await now()).toMatchObject({ state: 'drained' });
   });
@@ -271,6 +299,13 @@ describe('while it is open', () => {
     expect(await now()).toMatchObject({ state: 'closed' });
     expect(b.strays('target')).toBe(0);
     expect(b.reads('fence.drained')).toBe('unknown');
+  });
+
+  it('is ended by a newer epoch of the same direction: it was another one in between', async () => {
+    await b.drained();
+    b.aws.row = { migration: 'shop', epoch: 2, direction: 'forward', changedAt: null, changedBy: 'b', reason: null };
+    await b.pass(1_000);
+    expect(await now()).toMatchObject({ state: 'closed' });
   });
 
   it('counts the target’s writes when the direction was declared elsewhere past one that had not drained', async () => {

@@ -53,13 +53,37 @@ describe('drained', () => {
     ],
     [
       'the source cannot be looked at',
-      (b) => (b.well(1), b.fence.looked('source', { fault: 'no privilege' })),
+      (b) => {
+        b.well(1);
+        b.fence.looked('source', { fault: 'no privilege' });
+      },
       /onprem: no privilege/,
     ],
-    ['the target cannot be looked at', (b) => (b.well(1), b.fence.looked('target', { fault: 'down' })), /aws: down/],
-    ['a flow cannot be asked', (b) => (b.well(1), b.fence.appliedFault('sub', 'no slot')), /sub: no slot/],
+    [
+      'the target cannot be looked at',
+      (b) => {
+        b.well(1);
+        b.fence.looked('target', { fault: 'down' });
+      },
+      /aws: down/,
+    ],
+    [
+      'a flow cannot be asked',
+      (b) => {
+        b.well(1);
+        b.fence.appliedFault('sub', 'no slot');
+      },
+      /sub: no slot/,
+    ],
     ['the watch is lost', (b) => b.well(1).lost(1.1), /the local writes of onprem are not watched: the reader died/],
-    ['something else is in the way', (b) => (b.well(1), b.fence.hinder('direction', 'unknown')), /^placed \| unknown$/],
+    [
+      'something else is in the way',
+      (b) => {
+        b.well(1);
+        b.fence.hinder('direction', 'unknown');
+      },
+      /^placed \| unknown$/,
+    ],
     ['the source is another server', (b) => b.well(1).source(1.1, [], 'other'), /onprem is not the server/],
     ['the target became another server', (b) => b.well(1).target(1.1, true, [], 'other'), /aws is not the server/],
     ['the watch was confirmed before the place', (b) => b.well(1).lost(1), /not watched/],
