@@ -277,9 +277,13 @@ describe('by force', () => {
   });
 
   it('counts writes of the old side between its position and the row as stray, and none before', async () => {
+    const stand = b.onprem.stand.bind(b.onprem);
+    b.onprem.stand = () => {
+      b.write(b.onprem);
+      return stand();
+    };
     b.onprem.meanwhile.stand = () => void b.write(b.onprem);
     b.aws.meanwhile.declare = () => void b.write(b.onprem);
-    b.write(b.onprem);
     const done = await b.settle(b.change({ force: true }));
     expect(done.old_side_position).toBe('0/1010');
     await b.pass(600);
