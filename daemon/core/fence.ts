@@ -43,6 +43,8 @@ export interface FenceOptions {
 /** One look at a side. */
 export interface SideSight {
   readonly identity: string;
+  /** Of a standby that has been promoted: what it was before, and all that it had applied by then. */
+  readonly was?: { readonly identity: string; readonly applied: Position };
   readonly marker: boolean | null;
   readonly open: readonly string[];
   readonly askedAt: Us;
@@ -316,7 +318,7 @@ export class Fence {
     if (sight === null) return void refuse(`${name} has not been looked at yet`);
     if ('fault' in sight) return void refuse(`${name}: ${sight.fault}`);
     const identity = this.#memory.identity[side];
-    if (identity !== null && sight.identity !== identity) {
+    if (identity !== null && sight.identity !== identity && this.#promoted() === null) {
       return void refuse(
         `${name} is not the server, or not of the history, that the fence was placed on: place a new one`,
       );
@@ -335,6 +337,16 @@ export class Fence {
     if (this.options.proof === 'marker') {
       if (this.#memory.marker === null)
         refuse('this link has no readable applied position, and no marker could be committed');
+      return { bytes: null, transactions: null, flows: [] };
+    }
+    const promoted = this.#promoted();
+    if (promoted !== null) {
+      // No flow runs into it any more: what it had applied by its promotion is all that it will ever have of the source.
+      if (typeof this.#place !== 'object' || !reached(promoted.applied, this.#place)) {
+        refuse(
+          `${this.options.names.target} was promoted when it had applied ${formatPosition(promoted.applied)}, which is not all of ${this.#memory.position}`,
+        );
+      }
       return { bytes: null, transactions: null, flows: [] };
     }
     const flows: string[] = [];
@@ -362,6 +374,14 @@ export class Fence {
       } else if (!counts(at.askedAt, `the applied position of ${flow}`)) flows.push(flow);
     }
     return { bytes, transactions, flows };
+  }
+
+  /** What the target had applied, where it is the fence's own standby that has been promoted since; else null. */
+  #promoted(): { applied: Position } | null {
+    const sight = this.#target;
+    if (sight === null || 'fault' in sight || sight.was === undefined) return null;
+    const { target } = this.#memory.identity;
+    return sight.identity !== target && sight.was.identity === target ? sight.was : null;
   }
 
   /** What cannot be compared with the place counts as beyond it. */

@@ -107,6 +107,28 @@ describe('drained', () => {
     expect(b.target(1.9, true, [], 'other').says(1.9)).toMatch(/^unknown \| aws is not the server/);
   });
 
+  it('goes on for a standby that was promoted with all of the place, and for no other server', () => {
+    const b = new FenceBed().well(1);
+    expect(b.says(1)).toBe('drained');
+    const was = { identity: b.fence.memory.identity.target ?? '', applied: { kind: 'lsn', lsn: 0x1000n } } as const;
+    const promoted = (part: object = {}): string => {
+      b.fence.appliedFault('sub', 'no standby any more');
+      b.fence.looked('target', { identity: 'promoted', marker: true, open: [], askedAt: b.us(1.5), was, ...part });
+      return b.says(1.5);
+    };
+    expect(promoted()).toBe('drained');
+    expect(promoted({ was: { ...was, applied: { kind: 'lsn', lsn: 0xfffn } } })).toMatch(
+      /^unknown \| aws was promoted when it had applied 0\/FFF, which is not all of 0\/1000$/,
+    );
+    expect(promoted({ was: { ...was, identity: 'yet another' } })).toMatch(/^unknown \| aws is not the server/);
+    expect(promoted({ was: undefined })).toMatch(/^unknown \| aws is not the server/);
+    expect(promoted({ marker: false })).toMatch(/^unknown \| the marker/);
+    expect(promoted({ open: ['prepared x'] })).toMatch(/^unknown \| aws: prepared x/);
+    expect(promoted()).toBe('drained');
+    // One that is still the standby that it was is judged by its flows.
+    expect(promoted({ identity: was.identity })).toMatch(/^unknown \| sub: no standby any more$/);
+  });
+
   it('takes an answer no longer than it is fresh, to the microsecond', () => {
     const b = new FenceBed().well(1);
     expect(b.says(4)).toBe('drained');
