@@ -11,7 +11,8 @@ import { POSTGRES_WORDS, ReplicatedShop } from './replicated-shop.js';
 import { freePort } from './run-folder.js';
 import { Screen } from './screen.js';
 import { stay, type Keys } from './stay.js';
-import { StepFailed, tour } from './tour.js';
+import { StepFailed } from './steps.js';
+import { tour } from './tour.js';
 
 /** How long the gate's conditions have to hold: long enough to watch, short enough for an unattended run. */
 const HOLD_SECONDS = 10;

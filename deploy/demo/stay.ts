@@ -21,7 +21,7 @@ export async function stay(
   quit: () => void,
 ): Promise<void> {
   const { url } = daemon;
-  await writer.start();
+  await writer.start('source');
   screen.line();
   screen.line(screen.paint('It stays up, and the shop sells again. Try:', 'bold'));
   for (const command of [
@@ -31,6 +31,8 @@ export async function stay(
     `curl -s ${url}/metrics`,
     `curl -sN ${url}/v1/events`,
     `npx tsx daemon/main.ts check ${GATE} --url ${url}`,
+    `npx tsx daemon/main.ts status --url ${url}`,
+    `npx tsx daemon/main.ts journal --url ${url}`,
     `npx tsx daemon/main.ts doctor --config ${configFile}`,
   ]) {
     screen.say(command);

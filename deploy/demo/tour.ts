@@ -1,16 +1,16 @@
 /** The tour, step by step: each says what it expects, and fails when that is not what the API says. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { verdictText } from '../../daemon/cli/render-verdict.js';
-import { messageOf } from '../../daemon/core/errors.js';
 import { configYaml, GATE, MIGRATION, THRESHOLD } from './config.js';
+import { cutover } from './cutover.js';
 import { inBrief, watchGate, type Sample } from './gate-watch.js';
 import { Daemon, setup, writePrivate } from './lockgate.js';
 import type { DemoShop, DemoWords } from './demo-shop.js';
 import { runFolder } from './run-folder.js';
 import type { Screen } from './screen.js';
 import { DATABASE, FIRST_ORDERS, type Writer } from './shop.js';
+import { seconds, stepsOn, until } from './steps.js';
 
 /** How fast the shop sells. */
 const ORDERS_PER_SECOND = 40;
@@ -44,14 +44,10 @@ export interface Running {
   readonly configFile: string;
 }
 
-/** A step that did not go as expected; it has been told on the screen. */
-export class StepFailed extends Error {}
-
 /** Runs the whole tour; rejects with StepFailed at the first step that is not observed as expected. */
 export async function tour(options: TourOptions): Promise<Running> {
   const { screen, signal, port, holdSeconds, onEnd, words } = options;
-  const step = <T>(title: string, expected: string, run: () => Promise<[T, string]>): Promise<T> =>
-    runStep(screen, signal, title, expected, run);
+  const step = stepsOn(screen, signal);
 
   const shop = await step(words.servers, 'both accept connections', async () => {
     const from = performance.now();
@@ -63,12 +59,12 @@ export async function tour(options: TourOptions): Promise<Running> {
   });
 
   const writer = await step(
-    `${words.replication} while the shop goes on selling`,
+    `${words.replication}, both ways, while the shop goes on selling`,
     'every table copied, and orders placed meanwhile arrive',
     async () => {
       const from = performance.now();
       const writing = shop.writer(ORDERS_PER_SECOND);
-      await writing.start();
+      await writing.start('source');
       onEnd(() => writing.stop());
       await shop.replicate();
       await until(signal, COPIED_WITHIN_MS, 'the initial copy is not finished', () => shop.copied());
@@ -76,6 +72,7 @@ export async function tour(options: TourOptions): Promise<Running> {
       await until(signal, COPIED_WITHIN_MS, 'the orders placed meanwhile are missing', async () => {
         return (await shop.orders()).target >= FIRST_ORDERS + placed && placed > 0;
       });
+      await shop.replicateBack();
       return [writing, `copied and caught up after ${seconds(from)}, ${placed} orders placed meanwhile`];
     },
   );
@@ -117,7 +114,7 @@ export async function tour(options: TourOptions): Promise<Running> {
     await until(signal, READY_WITHIN_MS, 'the daemon is not ready', () => started.ready());
     return [started, `ready after ${seconds(started.startedAt)}`];
   });
-  const watching = { daemon, screen, signal };
+  const watching = { gate: GATE, daemon, screen, signal };
 
   const opens = async (from: number): Promise<Sample> => {
     const sample = await watchGate(watching, from, holdSeconds * 1000 + OPENS_WITHIN_MS, ({ verdict }) => verdict.open);
@@ -205,6 +202,8 @@ export async function tour(options: TourOptions): Promise<Running> {
     },
   );
 
+  await cutover({ screen, signal, words, shop, writer, daemon, holdSeconds, step });
+
   await step(
     'The shop stops selling, and both sides are counted',
     'the same rows on both sides, every acknowledged order among them, and the gate open',
@@ -235,41 +234,6 @@ export async function tour(options: TourOptions): Promise<Running> {
   return { shop, writer, daemon, configFile };
 }
 
-async function runStep<T>(
-  screen: Screen,
-  signal: AbortSignal,
-  title: string,
-  expected: string,
-  run: () => Promise<[T, string]>,
-): Promise<T> {
-  signal.throwIfAborted();
-  screen.step(title, expected);
-  try {
-    const [result, seen] = await run();
-    signal.throwIfAborted();
-    screen.seen(seen);
-    return result;
-  } catch (error) {
-    signal.throwIfAborted(); // whatever failed, it was because of the interrupt
-    screen.failed(messageOf(error));
-    throw new StepFailed(`step "${title}": ${messageOf(error)}`, { cause: error });
-  }
-}
-
-/** Asks until it is so; throws with `complaint` when it is not within the limit. */
-async function until(
-  signal: AbortSignal,
-  limitMs: number,
-  complaint: string,
-  ask: () => Promise<boolean>,
-): Promise<void> {
-  const deadline = performance.now() + limitMs;
-  while (!(await ask())) {
-    if (performance.now() > deadline) throw new Error(`${complaint} after ${limitMs / 1000} s`);
-    await sleep(50, undefined, { signal });
-  }
-}
-
 async function lagOf(daemon: Daemon): Promise<{ value: number; at: number }> {
   const lag = (await daemon.signals(MIGRATION)).get('forward.lag');
   const value = lag?.value ?? null;
@@ -280,8 +244,4 @@ async function lagOf(daemon: Daemon): Promise<{ value: number; at: number }> {
 async function expectStatus(daemon: Daemon, status: number): Promise<void> {
   const got = await daemon.check(GATE);
   if (got !== status) throw new Error(`/check answers ${got}, not ${status}`);
-}
-
-function seconds(from: number): string {
-  return `${((performance.now() - from) / 1000).toFixed(1)} s`;
 }
