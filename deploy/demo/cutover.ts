@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { changeText, fenceText, missingText } from '../../daemon/cli/render-fence.js';
 import { entryCells } from '../../daemon/cli/render-journal.js';
 import { verdictText } from '../../daemon/cli/render-verdict.js';
-import { columns, durationText, valueText } from '../../daemon/cli/text.js';
+import { columns, valueText } from '../../daemon/cli/text.js';
 import type { FenceJson } from '../../daemon/http/port.js';
 import { DRAINED, GATE, MIGRATION, ROLLBACK_READY } from './config.js';
 import { STRAY, type DemoShop, type DemoWords } from './demo-shop.js';
@@ -41,9 +41,24 @@ const TOLD = new Set(['fence', 'promote', 'rollback', 'direction', 'stray-write'
 
 const NAME: Readonly<Record<Side, string>> = { source: 'onprem', target: 'aws' };
 
+/** What the proofs of a drain are called, in words. */
+const PROOFS: Readonly<Record<string, string>> = {
+  marker: 'a row of its own behind all orders, which has arrived',
+  position: "the servers' own positions",
+};
+
+/** One change of direction. */
+interface Move {
+  readonly action: 'promote' | 'rollback';
+  readonly from: Side;
+  readonly to: Side;
+}
+const FLIP: Move = { action: 'promote', from: 'source', to: 'target' };
+const BACK: Move = { action: 'rollback', from: 'target', to: 'source' };
+
 /** Carries the cutover out, and back; rejects with StepFailed at the first step that is not observed as expected. */
 export async function cutover(options: CutoverOptions): Promise<void> {
-  const { screen, signal, words, shop, writer, daemon, holdSeconds, step } = options;
+  const { screen, signal, shop, writer, daemon, holdSeconds, step } = options;
   const watching: Watching = { gate: ROLLBACK_READY, daemon, screen, signal };
   const began = Date.now();
 
@@ -51,21 +66,21 @@ export async function cutover(options: CutoverOptions): Promise<void> {
     'Before the writes are moved from onprem to aws: may they be stopped?',
     `gate ${GATE} is open: aws is close behind, and the way back runs already`,
     async () => {
-      const verdict = await daemon.verdict(GATE);
+      const asked = { ...watching, gate: GATE };
+      const { verdict } = await watchGate(asked, performance.now(), OPENS_WITHIN_MS, (sample) => sample.verdict.open);
       screen.say(verdictText(verdict, screen.paint, null));
-      if (!verdict.open) throw new Error(`the gate is ${verdict.state}`);
       const back = await daemon.verdict(ROLLBACK_READY);
       screen.say(`gate ${ROLLBACK_READY} is ${back.state}: there is nothing to go back from yet`);
       if (back.open) throw new Error('the way back is open before anything was moved');
       const drain = (await daemon.signals(MIGRATION)).get('forward.drain_eta_high')?.value ?? null;
-      return [undefined, `open; once writes stop, the rest should arrive within ${valueText(drain, 's')}`];
+      return [undefined, `open; once writes stop, the rest is predicted to arrive within ${valueText(drain, 's')}`];
     },
   );
 
   await step(
     'The flip: onprem falls silent, aws takes over',
     'a short pause, and every order that a customer was told of is on aws before it takes over',
-    async () => [undefined, await moveWrites(options, 'promote')],
+    async () => [undefined, await moveWrites(options, FLIP)],
   );
 
   await step(
@@ -145,12 +160,12 @@ export async function cutover(options: CutoverOptions): Promise<void> {
   await step(
     'The rollback: aws falls silent, onprem takes over again',
     'the same in the other direction, with a fence of its own; nothing is lost on the way back either',
-    async () => [undefined, await moveWrites(options, 'rollback')],
+    async () => [undefined, await moveWrites(options, BACK)],
   );
 
   await step(
     'The whole night, told by the journal alone',
-    'both moves in order: who, what, and the positions',
+    'both moves in order: who (here nobody has to log in), what, and the positions',
     async () => {
       const told = (await daemon.journal(began)).filter((entry) => TOLD.has(String(entry['kind'])));
       for (const line of columns(told.map(entryCells))) screen.say(line);
@@ -164,12 +179,12 @@ export async function cutover(options: CutoverOptions): Promise<void> {
 }
 
 /** Stops the writes on one side, proves that the other has everything, declares the change and lets the shop sell there. */
-async function moveWrites(options: CutoverOptions, action: 'promote' | 'rollback'): Promise<string> {
+async function moveWrites(options: CutoverOptions, move: Move): Promise<string> {
   const { screen, signal, words, shop, writer, daemon } = options;
-  const [from, to]: [Side, Side] = action === 'promote' ? ['source', 'target'] : ['target', 'source'];
+  const { action, from, to } = move;
 
   await writer.stop();
-  if (writer.failure !== null) throw new Error(`the shop could not sell: ${writer.failure.message}`);
+  selling(writer);
   const lastAt = writer.lastAt ?? NaN;
   const tell = (text: string): void =>
     screen.say(`${screen.paint(ms(performance.now() - lastAt).padStart(8), 'dim')}  ${text}`);
@@ -178,7 +193,7 @@ async function moveWrites(options: CutoverOptions, action: 'promote' | 'rollback
   await shop.silence(from);
   tell(`${NAME[from]} is closed to the shop: ${words.silences}`);
 
-  const fence = await drained(options, action, tell);
+  const fence = await drained(options, move, tell);
   const missing = await shop.missing(to, writer.numbers);
   if (missing > 0) throw new Error(`${missing} of ${all} acknowledged orders are missing on ${NAME[to]}`);
   tell(`counted: none of the ${all} orders that customers were told of is missing on ${NAME[to]}`);
@@ -191,9 +206,8 @@ async function moveWrites(options: CutoverOptions, action: 'promote' | 'rollback
   const change = await daemon.change(MIGRATION, action, `demo: writes to ${NAME[to]}`);
   tell(`declared: lockgate ${action} ${MIGRATION}`);
   await writer.start(to);
-  await until(signal, SELLS_WITHIN_MS, 'nothing was sold', () => writer.failure !== null || writer.firstAt !== null, 1);
-  if (writer.firstAt === null) throw new Error(`the shop could not sell: ${writer.failure?.message ?? ''}`);
-  const pause = writer.firstAt - lastAt;
+  await until(signal, SELLS_WITHIN_MS, 'nothing was sold', () => selling(writer), 1);
+  const pause = (writer.firstAt ?? NaN) - lastAt;
   screen.say(`${screen.paint(ms(pause).padStart(8), 'dim')}  the first order is acknowledged by ${NAME[to]}`);
 
   const lost = await shop.missing(to, writer.numbers.slice(0, all));
@@ -208,22 +222,31 @@ async function moveWrites(options: CutoverOptions, action: 'promote' | 'rollback
 /** Places a fence and follows it until it is drained; throws, with the fence told, when it ends in any other way. */
 async function drained(
   { screen, daemon }: CutoverOptions,
-  action: 'promote' | 'rollback',
+  { action, from, to }: Move,
   tell: (text: string) => void,
 ): Promise<FenceJson> {
   let fence = await daemon.placeFence(MIGRATION, FENCE_DEADLINE, `demo: before the ${action}`);
-  tell(`fence: a mark where ${fence.link === 'forward' ? 'onprem' : 'aws'} stopped, ${fence.source_position}`);
+  tell(`fence: a mark in the log of ${NAME[from]}, where it stopped: ${fence.source_position}`);
   while (fence.state === 'placed') {
-    tell(`not there yet: ${missingText(fence)}`);
-    fence = await daemon.fence(MIGRATION, fence.id, PROGRESS);
+    const next = await daemon.fence(MIGRATION, fence.id, PROGRESS);
+    if (next.state === 'placed') tell(`not there yet: ${missingText(next)}`);
+    fence = next;
   }
   if (fence.state !== 'drained') {
     screen.say(fenceText(fence, screen.paint, Date.now()));
     throw new Error(`the fence is ${fence.state}`);
   }
-  const took = fence.drain_seconds === null ? 'an unknown time' : durationText(fence.drain_seconds);
-  tell(`drained: ${fence.link === 'forward' ? 'aws' : 'onprem'} has everything up to the mark, after ${took}`);
+  tell(
+    `drained: ${NAME[to]} has everything up to the mark, safely on disk, after ${valueText(fence.drain_seconds, 's')}`,
+  );
+  tell(`proved by ${fence.basis.map((basis) => PROOFS[basis] ?? basis).join(', and by ')}`);
   return fence;
+}
+
+/** Whether it has sold since it was started; throws once it cannot any more. */
+function selling(writer: Writer): boolean {
+  if (writer.failure !== null) throw new Error(`the shop could not sell: ${writer.failure.message}`);
+  return writer.firstAt !== null;
 }
 
 function ms(value: number): string {

@@ -50,6 +50,8 @@ export interface DemoShop {
   replicate(): Promise<void>;
   /** The way back, from the target to the source; what it brings is not sent around again. */
   replicateBack(): Promise<void>;
+  /** Whether the way back is made before `lockgate setup`, which then adds its own table to it, or after. */
+  readonly backBeforeSetup: boolean;
   /** Whether the first rows of every table are on the target. */
   copied(): Promise<boolean>;
   /** Orders on both sides, the source counted last: what is missing on the target is never understated. */

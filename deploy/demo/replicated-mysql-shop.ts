@@ -58,6 +58,8 @@ export class ReplicatedMysqlShop implements DemoShop {
   readonly #wire: Wire;
   readonly link = 'via: mysql';
   readonly wayBack = 'via: mysql';
+  /** Each would wait for the tables that come from the other. */
+  readonly backBeforeSetup = false;
 
   private constructor(
     readonly source: MysqlServer,

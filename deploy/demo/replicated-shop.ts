@@ -17,6 +17,7 @@ export class ReplicatedShop implements DemoShop {
   readonly words = POSTGRES_WORDS;
   readonly link = `via: postgres-logical, subscription: ${SUBSCRIPTION}`;
   readonly wayBack = `via: postgres-logical, subscription: ${SUBSCRIPTION_BACK}`;
+  readonly backBeforeSetup = true;
   readonly #pools = new Map<PostgresServer, pg.Pool>();
 
   private constructor(
