@@ -1,7 +1,7 @@
 import { isObject, numberOr, textOr } from './judge.js';
 import { fenceOf } from './judge-fence.js';
 import { missingText, violationsText } from './render-fence.js';
-import { durationText, instantText, plain, plural } from './text.js';
+import { instantText, plain, plural, valueText } from './text.js';
 
 type Json = Record<string, unknown>;
 
@@ -56,7 +56,7 @@ function fenceSentence(data: Json, at: number): string | null {
   const position = plain(fence.source_position);
   const told: Readonly<Record<typeof fence.state, string>> = {
     placed: `at ${position}, deadline ${instantText(fence.deadline_at, at)}`,
-    drained: `in ${fence.drain_seconds === null ? '?' : durationText(fence.drain_seconds)}, up to ${position}, by ${fence.basis.map(plain).join(', ') || '?'}`,
+    drained: `in ${fence.drain_seconds === null ? '?' : valueText(fence.drain_seconds, 's')}, up to ${position}, by ${fence.basis.map(plain).join(', ') || '?'}`,
     unknown: missingText(fence),
     violated: violationsText(fence, at),
     expired: missingText(fence),

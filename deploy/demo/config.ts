@@ -8,8 +8,6 @@ export const DRAINED = `${MIGRATION}/drained`;
 export const ROLLBACK_READY = `${MIGRATION}/rollback-ready`;
 /** What the gate asks of lag. */
 export const THRESHOLD = '1s';
-/** What it asks of the predicted time until the target has the rest, once writes stop. */
-const DRAINS_WITHIN = '5s';
 
 /** What the configuration depends on. */
 export interface DemoConfig {
@@ -47,7 +45,6 @@ migrations:
           - forward.lag_by_position ${hold}
           - forward.agreement is 1
           - forward.running is 1
-          - forward.drain_eta_high < ${DRAINS_WITHIN}
           - reverse.running is 1
           - direction.reverse is 0
       drained:

@@ -184,7 +184,7 @@ describe('journal', () => {
       '02:00:01Z  fence        shop  runbook   forward fence f1 PLACED; at 0/16B3748, deadline 00:01:00Z; OPS-41',
       '02:00:02Z  fence        shop  lockgate  forward fence f1 VIOLATED; 3 writes, the first at 0/16B3900, 02:00:31Z',
       '02:00:03Z  fence        shop  lockgate  forward fence f2 EXPIRED; missing 4 KiB, 12 transactions, on shop_sub; a transaction is open on the source',
-      '02:00:04Z  fence        shop  lockgate  forward fence f3 DRAINED; in 1.3s, up to 0/16B3748, by marker, position',
+      '02:00:04Z  fence        shop  lockgate  forward fence f3 DRAINED; in 1.3 s, up to 0/16B3748, by marker, position',
       '02:00:05Z  fence        shop  lockgate  forward fence f3 CLOSED; it had drained up to 0/16B3748: promote by runbook',
       '02:00:06Z  promote      shop  runbook   DECLARING: writes belong on the target = aws (direction reverse, epoch 2); on fence f3; onprem stood at 0/16B3800; reason: cutover',
       '02:00:07Z  direction    shop  lockgate  forward -> reverse (epoch 2)',
@@ -292,7 +292,7 @@ describe('status', () => {
     const violations = { count: 3, first_position: '0/16B3800', first_at: at };
     const cases: [unknown, string][] = [
       [fence('f1', 'placed', { deadline_at: at }), 'f1  forward  PLACED  until 2001-01-01 02:00:00Z; missing 4 KiB'],
-      [fence('f1', 'drained'), 'f1  forward  DRAINED  in 1.3s, up to 0/16B3748\n'],
+      [fence('f1', 'drained'), 'f1  forward  DRAINED  in 1.3 s, up to 0/16B3748\n'],
       [fence('f1', 'unknown'), 'f1  forward  UNKNOWN  missing 4 KiB'],
       [fence('f1', 'violated', { violations }), 'f1  forward  VIOLATED  3 writes, the first at 0/16B3800, 2001-01-01'],
       [fence('f1', 'expired', { link: 'reverse' }), 'f1  reverse  EXPIRED  missing 4 KiB'],
