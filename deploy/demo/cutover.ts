@@ -43,7 +43,7 @@ const NAME: Readonly<Record<Side, string>> = { source: 'onprem', target: 'aws' }
 
 /** What the proofs of a drain are called, in words. */
 const PROOFS: Readonly<Record<string, string>> = {
-  marker: 'a row of its own behind all orders, which has arrived',
+  marker: "a row of lockgate's own, written behind all orders, which has arrived",
   position: "the servers' own positions",
 };
 
@@ -148,10 +148,9 @@ export async function cutover(options: CutoverOptions): Promise<void> {
       screen.say(`taken out on aws; gone on onprem, too. Gate ${ROLLBACK_READY} is still ${still.state}`);
       if (still.open) throw new Error('the gate has opened although nobody has signed');
       const from = performance.now();
-      await daemon.attest(MIGRATION, 'stray-writes-reconciled', 'Ana', `customer "${STRAY}" removed on both sides`);
-      screen.say(
-        `lockgate attest ${MIGRATION} stray-writes-reconciled --by Ana --note "customer removed on both sides"`,
-      );
+      const note = 'customer removed on both sides';
+      await daemon.attest(MIGRATION, 'stray-writes-reconciled', 'Ana', note);
+      screen.say(`lockgate attest ${MIGRATION} stray-writes-reconciled --by Ana --note "${note}"`);
       await watchGate(watching, from, OPENS_WITHIN_MS, ({ verdict }) => verdict.open);
       return [undefined, `signed by Ana; the gate is open ${seconds(from)} later`];
     },
