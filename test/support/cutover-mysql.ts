@@ -50,7 +50,10 @@ export async function startMysqlCutover(options: MysqlCutoverOptions): Promise<M
           async write(token) {
             await connection.query('insert into orders (customer_id, amount, note) values (1, 1, ?)', [token]);
           },
-          close: () => Promise.resolve(connection.destroy()),
+          close() {
+            connection.destroy();
+            return Promise.resolve();
+          },
         };
       },
       async tokens(side) {
