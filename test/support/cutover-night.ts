@@ -56,7 +56,7 @@ export class Night<B extends Pick<CutoverBed, 'lockgate' | 'daemon'> = CutoverBe
     return fence;
   }
 
-  /** Waits until a fence has ended in this way, and asserts that it says so for good. */
+  /** Waits until a fence is in a state in which the gate is not open. */
   async ends(id: string, state: FenceJson['state'], withinMs = 10_000): Promise<FenceJson> {
     let fence = await this.look(id);
     await waitFor(`the fence to be ${state}`, withinMs, async () => {
@@ -133,12 +133,18 @@ export class Night<B extends Pick<CutoverBed, 'lockgate' | 'daemon'> = CutoverBe
     return { done: status === 200 ? body : null, why: JSON.stringify(body) };
   }
 
+  /** Waits until the direction is known. */
+  async directed(): Promise<string> {
+    return waitFor('the direction to be known', 20_000, async () => {
+      const { direction } = await this.operator.migration();
+      return direction === 'unknown' ? undefined : direction;
+    });
+  }
+
   /** Leaves everything as it was in the beginning: forward, no fence open, nothing stray. */
   async tidy(): Promise<void> {
     if (this.bed.daemon.exited()) await this.startDaemon();
-    await waitFor('the direction to be known', 20_000, async () => {
-      return (await this.operator.migration()).direction !== 'unknown';
-    });
+    await this.directed();
     const { fence } = await this.operator.migration();
     if (fence !== null && ['placed', 'drained', 'unknown'].includes(fence.state)) await this.operator.cancel(fence.id);
     if ((await this.operator.migration()).direction === 'reverse') {

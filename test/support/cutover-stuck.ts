@@ -153,6 +153,7 @@ export function halfCarried(get: Get): void {
     if (fault === 'stopSqlThread') {
       // What was drained is unknown once the position cannot be told any more.
       await pair.detach();
+      await night.ends(fence.id, 'unknown', 3_000);
       await night.holdsBack(fence.id, 0, /channel/);
       await night.refused('promote', 'not_drained');
       await pair.attach();
@@ -211,10 +212,8 @@ export function interrupted(get: Get): void {
     await pair.target.kill();
     await night.holdsBack(fence.id, held, /aws/);
     await pair.target.start();
-    await alone(
-      pair.target,
-      `set global read_only = 0; ${pair.flavour === 'mariadb' ? 'set global gtid_domain_id = 2' : ''}`,
-    );
+    await alone(pair.target, 'set global read_only = 0');
+    if (pair.flavour === 'mariadb') await alone(pair.target, 'set global gtid_domain_id = 2');
     await night.drains(fence.id, 30_000);
     await night.timeline.of('flip-writes').until(['open'], 40_000);
   });
@@ -240,6 +239,7 @@ export function interrupted(get: Get): void {
         const { fence } = await night.operator.migration();
         expect(fence === null || !['placed', 'drained', 'unknown'].includes(fence.state)).toBe(true);
         await sourceProxy.restore();
+        await night.directed();
         await night.drains((await night.operator.fence('60s')).id, 20_000);
       }
       await night.tidy();

@@ -11,6 +11,7 @@ import { workspace } from './lockgate.js';
 export function twoDaemons(get: () => Night<MysqlCutover>): void {
   it('two daemons agree on fences and the direction, and neither counts the other one as a writer', async () => {
     const night = get();
+    const startedAt = Date.now();
     const text = readFileSync(night.bed.lockgate.configFile, 'utf8');
     const other = await workspace((port) =>
       text.replace('id: tester', 'id: second').replace(/listen: 127\.0\.0\.1:\d+/, `listen: 127.0.0.1:${port}`),
@@ -18,6 +19,8 @@ export function twoDaemons(get: () => Night<MysqlCutover>): void {
     const second = new Night<MysqlCutover>({ ...night.bed, lockgate: other, daemon: await other.start() });
     const both = [night, second];
     try {
+      // A daemon that is new to a direction which was changed before does not know what was written meanwhile.
+      await second.tidy();
       for (const each of both) await each.timeline.of('flip-writes').until(['open'], 40_000);
       const [mine, theirs] = await Promise.all(both.map((each) => each.operator.drained()));
       for (const each of both) await each.timeline.of('drained').until(['open'], 3_000);
@@ -59,11 +62,7 @@ export function twoDaemons(get: () => Night<MysqlCutover>): void {
           return direction === 'forward' && epoch === rolled.epoch;
         });
         expect(await each.strays('target')).toBe(0);
-        expect(
-          await each
-            .entries(0, 'stray-write')
-            .then((all) => all.filter((e) => Date.parse(String(e.at)) > Date.parse(promoted.changed_at))),
-        ).toEqual([]);
+        expect(await each.entries(startedAt, 'stray-write')).toEqual([]);
       }
     } finally {
       await second.timeline.stop();
