@@ -252,10 +252,12 @@ class Daemon implements RunningDaemon {
         homes,
         sides: new SharedSides(clock, homes),
       },
-      publish: (fence) => events.publish('fence', fence),
+      publish: (fence) => {
+        events.publish('fence', fence);
+        metrics.fenceTold(fence);
+      },
       save: () => keeper.save(),
     });
-    cutover.fences.start();
     this.closers.push(() => cutover.stop());
 
     const collecting = new Collecting(
@@ -292,6 +294,7 @@ class Daemon implements RunningDaemon {
       switchover: cutover.switchover,
     });
     const metrics = createMetrics(view, { nodeVersion: this.options.nodeVersion, http: () => server.stats() });
+    cutover.fences.start();
     this.reloadSucceeded = (ok) => metrics.configLoaded(ok, clock.wallNow());
     this.reloadSucceeded(true);
     const server = await createServer(view, { config: this.config.daemon, metrics, log, clock });

@@ -7,6 +7,8 @@ export interface Metrics {
   text(): Promise<string>;
   /** Counts one heartbeat's delay, in seconds, into the histogram of its link. */
   observeDelay(migration: string, link: string, seconds: number): void;
+  /** Counts, once for each fence that drains, whether it took no longer than `drain_eta_high` had said when it was placed. */
+  fenceTold(fence: FenceJson): void;
   /** Remembers how the last reload of the configuration went; the first one is the start. */
   configLoaded(success: boolean, wallMs: number): void;
 }
@@ -48,6 +50,8 @@ export function createMetrics(port: DaemonPort, options: MetricsOptions): Metric
     for (const name of MISNAMED) registry.removeSingleMetric(name);
   }
   const series = createSeries(registry);
+  /** The newest fence whose drain was counted, by migration. */
+  const counted = new Map<string, string>();
   const delays = new Map<string, { migration: string; link: string }>();
   // An unlabelled gauge starts at 0, which here would read as "never" and "failed"; absent until there is something to say.
   for (const gauge of [series.evaluated, series.reloadSuccess, series.reloadedAt]) gauge.remove();
@@ -95,6 +99,12 @@ export function createMetrics(port: DaemonPort, options: MetricsOptions): Metric
       const labels = { migration, link };
       delays.set(`${migration}/${link}`, labels);
       series.delay.observe(labels, seconds);
+    },
+    fenceTold({ id, migration, state, drain_seconds, predicted }) {
+      if (state !== 'drained' || drain_seconds === null || predicted === null) return;
+      if (counted.get(migration) === id) return;
+      counted.set(migration, id);
+      series.predictions.inc({ migration, held: String(drain_seconds <= predicted.drain_eta_high) });
     },
     configLoaded(success, wallMs) {
       series.reloadSuccess.set(flag(success));
@@ -170,6 +180,12 @@ function createSeries(registry: Registry) {
     /** Not reset: it keeps its last value when nothing was evaluated, and that shows as a dead man's silence. */
     evaluated: gauge('last_evaluation_timestamp_seconds', 'When a gate was last evaluated, in seconds since 1970.'),
     build: gauge('build_info', 'Always 1; the version is in the labels.', 'version', 'node'),
+    predictions: counter(
+      'drain_predictions_total',
+      'Fences that have drained, by whether drain_eta_high had held.',
+      'migration',
+      'held',
+    ),
     delay: new Histogram({
       name: 'lockgate_heartbeat_delay_seconds',
       help: 'Delay of each heartbeat from its commit on the source to its arrival on the target, upper bound.',

@@ -91,6 +91,26 @@ describe('metrics', () => {
     expect(await fenceSeries()).toEqual({});
   });
 
+  it('count for each fence once whether its drain was foreseen', async () => {
+    const { port, metrics } = made();
+    const tell = (id: string, high: number | null, took: number): void => {
+      port.setFence(id, 'drained');
+      const fence = port.migration('shop')?.fence;
+      const predicted = high === null ? null : { drain_eta: 0, drain_eta_high: high };
+      if (fence !== null && fence !== undefined) metrics.fenceTold({ ...fence, drain_seconds: took, predicted });
+    };
+    tell('f1', 0.2, 0.1);
+    tell('f1', 0.2, 0.1);
+    tell('f2', 0.2, 0.3);
+    tell('f3', null, 9);
+    tell('f4', 0.2, 0.2);
+    const found = [...(await scrape(metrics))].filter(([key]) => key.startsWith('lockgate_drain_predictions_total'));
+    expect(Object.fromEntries(found)).toEqual({
+      'lockgate_drain_predictions_total{migration="shop",held="true"}': 2,
+      'lockgate_drain_predictions_total{migration="shop",held="false"}': 1,
+    });
+  });
+
   it('do not count restarts twice', async () => {
     const { metrics } = made();
     await scrape(metrics);
