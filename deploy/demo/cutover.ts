@@ -185,8 +185,10 @@ async function moveWrites(options: CutoverOptions, move: Move): Promise<string> 
   await writer.stop();
   selling(writer);
   const lastAt = writer.lastAt ?? NaN;
-  const tell = (text: string): void =>
+  const tell = (text: string): void => {
+    signal.throwIfAborted(); // after an interrupt nothing more is done or told
     screen.say(`${screen.paint(ms(performance.now() - lastAt).padStart(8), 'dim')}  ${text}`);
+  };
   const all = writer.acknowledged;
   screen.say(`${ms(0).padStart(8)}  the last order is acknowledged by ${NAME[from]}; the shop waits`);
   await shop.silence(from);

@@ -46,9 +46,9 @@ export async function stay(
       : '[b]reak  [h]eal  [s]top selling, for a fence, and go on where writes belong  [q]uit: ends it and removes everything',
   );
 
-  const act = (what: string, done: Promise<string | void>): void => {
+  const act = (what: string, done: Promise<unknown>): void => {
     void done.then(
-      (more) => screen.line(what + (more ?? '')),
+      (more) => screen.line(typeof more === 'string' ? `${what}: ${more}` : what),
       (error: unknown) => screen.line(`${what}: ${messageOf(error)}`),
     );
   };
@@ -56,7 +56,7 @@ export async function stay(
   const release = keys?.((key) => {
     if (key === 'b') act(`broken: ${shop.words.breaks}`, shop.break());
     if (key === 'h') act(`healed: ${shop.words.heals}`, shop.heal());
-    if (key === 's') act('the shop: ', till.turn());
+    if (key === 's') act('the shop', till.turn());
     if (key === 'q') quit();
   });
   try {
