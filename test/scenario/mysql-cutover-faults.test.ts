@@ -7,11 +7,19 @@ import { twoDaemons } from '../support/cutover-two.js';
 import { testedFlavours } from '../support/flavours.js';
 
 /** Cutovers that go wrong on the real servers; each case leaves the pair as it found it. */
-describe.each(testedFlavours)('a cutover that goes wrong on $flavour', { timeout: 90_000 }, ({ flavour, left }) => {
+describe.each(testedFlavours)('a cutover that goes wrong on $flavour', { timeout: 45_000 }, ({ flavour, left }) => {
   const begin = async (options: Omit<MysqlCutoverOptions, 'flavour'>): Promise<Night<MysqlCutover>> => {
     const night = new Night(await startMysqlCutover({ flavour, ...options }));
     await night.timeline.of('flip-writes').until(['open'], 60_000);
     return night;
+  };
+  /** Also after a case that has failed in the midst of a fault. */
+  const ready = async (night: Night<MysqlCutover>): Promise<void> => {
+    const { pair, wayBackProxy } = night.bed;
+    wayBackProxy.thaw();
+    await pair.sourceProxy.restore();
+    await pair.startReplica().catch(() => pair.attach());
+    await night.tidy();
   };
   const end = async (night: Night<MysqlCutover>): Promise<void> => {
     await night.timeline.stop();
@@ -30,7 +38,7 @@ describe.each(testedFlavours)('a cutover that goes wrong on $flavour', { timeout
       night = await begin({ targetSettings });
     }, 300_000);
     afterAll(() => end(night), 60_000);
-    beforeEach(() => night.tidy());
+    beforeEach(() => ready(night));
 
     openTransactions(() => night);
     halfCarried(() => night);
@@ -48,7 +56,7 @@ describe.each(testedFlavours)('a cutover that goes wrong on $flavour', { timeout
       night = await begin({ gtid: false });
     }, 300_000);
     afterAll(() => end(night), 60_000);
-    beforeEach(() => night.tidy());
+    beforeEach(() => ready(night));
 
     byCoordinates(() => night);
   });

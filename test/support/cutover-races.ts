@@ -100,7 +100,7 @@ export function promotionRaces(get: () => Night<MysqlCutover>): void {
       await night.killDaemon();
       const answer = await declared;
       const down = performance.now();
-      const written = await directionOnTarget(night);
+      const written = await writtenDirection(night);
       if (answer?.status === 200) expect(written).toBe('reverse');
       await night.startDaemon();
       expect(await night.directed()).toBe(written);
@@ -195,10 +195,11 @@ export function promotionRaces(get: () => Night<MysqlCutover>): void {
 }
 
 /** The direction that the two servers hold between them, asked past the daemon. */
-async function directionOnTarget(night: Night<MysqlCutover>): Promise<string> {
+async function writtenDirection(night: Night<MysqlCutover>): Promise<string> {
   const { pair } = night.bed;
   const sql = "select direction, epoch from lockgate.direction where migration = 'shop'";
-  const rows = [...(await pair.onSource(sql)), ...(await pair.onTarget(sql))];
-  const newest = rows.sort((a, b) => Number(b['epoch']) - Number(a['epoch']))[0];
-  return String(newest?.['direction'] ?? 'forward');
+  type Row = { direction: string; epoch: string };
+  const rows = [...(await pair.onSource<Row>(sql)), ...(await pair.onTarget<Row>(sql))];
+  const newest = rows.sort((a, b) => Number(b.epoch) - Number(a.epoch))[0];
+  return newest?.direction ?? 'forward';
 }

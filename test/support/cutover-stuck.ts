@@ -67,8 +67,9 @@ export function openTransactions(get: Get): void {
   it('is violated by a write after it, drained or not, and a promotion on it is refused', async () => {
     const night = get();
     await night.bed.pair.stopSqlThread();
+    await night.bed.pair.placeOrder();
     const placed = await night.operator.fence();
-    await night.holdsBack(placed.id, 300, /lacks/);
+    await night.holdsBack(placed.id, 700, /lacks/);
     await night.bed.stray('source');
     const ended = await night.ends(placed.id, 'violated');
     expect(ended.violations).toMatchObject({ count: 1, first_position: expect.stringMatching(/\d/) as string });
@@ -146,6 +147,7 @@ export function halfCarried(get: Get): void {
       detach: 'attach',
     } as const;
     await pair[fault]();
+    await pair.placeOrder();
     const fence = await night.operator.fence();
     await night.holdsBack(fence.id, held, fault === 'detach' ? /channel/ : /lacks/);
     await pair[heal[fault]]();
@@ -288,6 +290,7 @@ export function byCoordinates(get: Get): void {
     await night.timeline.of('rollback-ready').until(['open'], 30_000);
     await night.tidy();
     await pair.stopSqlThread();
+    await pair.placeOrder();
     const stuck = await night.operator.fence('60s');
     await night.holdsBack(stuck.id, held, /lacks \d+ bytes/);
     await pair.startSqlThread();
