@@ -152,12 +152,25 @@ export class Night {
   async tidy(): Promise<void> {
     const { direction, fence } = await this.operator.migration();
     if (fence !== null && ['placed', 'drained', 'unknown'].includes(fence.state)) await this.operator.cancel(fence.id);
+    await this.mend();
     await this.attest('stray-writes-reconciled');
     if (direction === 'forward') return;
     await this.direction('reverse');
     await this.operator.drained();
     await this.operator.changed('rollback');
     await this.direction('forward');
+  }
+
+  /** Takes back what a case that failed half way has left on the servers, so that the next ones tell of themselves. */
+  private async mend(): Promise<void> {
+    for (const on of [this.pair.onSource, this.pair.onTarget]) {
+      await on(`select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'`);
+      const left = await on<{ sql: string }>(
+        `select format('rollback prepared %L', gid) as sql from pg_prepared_xacts
+         union all select format('alter subscription %I enable', subname) from pg_subscription where not subenabled`,
+      );
+      for (const { sql } of left) await on(sql);
+    }
   }
 
   async stop(): Promise<void> {

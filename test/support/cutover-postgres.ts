@@ -1,5 +1,5 @@
 /** A cutover between two PostgreSQL servers, with the way back either running all along or beginning with the flip. */
-import pg from 'pg';
+import type pg from 'pg';
 import type { CutoverBed, Side } from './cutover.js';
 import { workspace } from './lockgate.js';
 import { open, runAll, startPair, type Pair } from './pair.js';
