@@ -11,6 +11,7 @@ const LONGEST = [
   'test/faults/environment.test.ts',
   'test/scenario/faults-18.test.ts',
   'test/scenario/mysql-cross.test.ts',
+  'test/scenario/mysql-cutover-faults.test.ts',
   'test/scenario/special.test.ts',
   'test/integration/positions.test.ts',
   'test/scenario/mysql-environment.test.ts',
@@ -54,7 +55,9 @@ const BY_MAJOR = [
 /** Suites written for both flavours of MySQL: `npm test` takes MySQL itself, `test:faults` MariaDB, `test:mysql` both. */
 const BY_FLAVOUR = [
   'test/integration/mysql-*.test.ts',
-  ...['chain', 'cross', 'demo', 'special', 'stray-writes'].map((name) => `test/scenario/mysql-${name}.test.ts`),
+  ...['chain', 'cross', 'cross-cutover', 'cutover', 'cutover-faults', 'demo', 'special', 'stray-writes'].map(
+    (name) => `test/scenario/mysql-${name}.test.ts`,
+  ),
 ];
 
 // Unit tests touch nothing outside the process but loopback sockets and temporary files. Integration, scenario and

@@ -87,6 +87,11 @@ export interface FencePlace {
 /** What a fence asks of one side while it waits, in one look. */
 export interface FenceSight {
   identity: string;
+  /**
+   * Of a standby that has been promoted: the identity it had before, and all that it had applied by then, for good. Left
+   * out for every other server.
+   */
+  was?: { readonly identity: string; readonly applied: Position };
   /** Whether the fence's marker row is there; null where it was not asked for. */
   marker: boolean | null;
   /**

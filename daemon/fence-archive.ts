@@ -1,7 +1,7 @@
 /** What is kept of fences in the store, and how the ended ones are shown. */
 import type { Log } from '../collectors/collector.js';
 import { messageOf } from './core/errors.js';
-import { isOpen, type FenceMemory } from './core/fence.js';
+import { isOpen, type FenceMemory } from './core/fence-memory.js';
 import { fenceJson } from './fence-json.js';
 import type { FenceJson } from './http/port.js';
 import type { Store } from './store/store.js';

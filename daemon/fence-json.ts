@@ -1,4 +1,5 @@
-import type { FenceMemory, FenceVerdict } from './core/fence.js';
+import type { FenceVerdict } from './core/fence.js';
+import type { FenceMemory } from './core/fence-memory.js';
 import type { FenceJson } from './http/port.js';
 
 /** Renders a fence as the API and the journal show it. */

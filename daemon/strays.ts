@@ -49,8 +49,9 @@ export class Strays {
   turn(migration: string, direction: Direction, wall: number): FirstStray[] {
     const passive = passiveSide(direction);
     const epoch = direction.direction === 'unknown' ? 0 : direction.epoch;
+    const since = changedAt(direction, wall);
     return SIDES.flatMap((side) =>
-      this.change(migration, side, (t) => t.turn(passive === null ? null : passive === side, epoch, wall)),
+      this.change(migration, side, (t) => t.turn(passive === null ? null : passive === side, epoch, wall, since)),
     );
   }
 
@@ -172,6 +173,13 @@ export class Strays {
     act(tracker);
     return before === 0 && tracker.kept.count > 0 ? [{ side, latched: tracker.kept }] : [];
   }
+}
+
+/** When the direction was changed to what it is; `wall` where its row does not tell, null when it never was. */
+function changedAt(direction: Direction, wall: number): number | null {
+  if (direction.direction === 'unknown' || direction.epoch === 0) return null;
+  const at = Date.parse(direction.changedAt ?? '');
+  return Number.isNaN(at) ? wall : at;
 }
 
 function splitSince(wall: number, now: Us): Reading {

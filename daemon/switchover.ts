@@ -13,7 +13,7 @@ import type { Config, MigrationConfig } from './core/config.js';
 import type { Direction, DirectionRow } from './core/direction.js';
 import { LockgateError, messageOf, Refusal } from './core/errors.js';
 import type { DirectionRows } from './core/observation.js';
-import type { FenceMemory } from './core/fence.js';
+import type { FenceMemory } from './core/fence-memory.js';
 import { formatPosition, isBeyond, type Position } from './core/position.js';
 import type { LinkName, SideName } from './core/signal.js';
 import type { LocalWrite } from './core/stray.js';
@@ -51,8 +51,7 @@ interface KeptAnswer {
   /** Of what was asked, because a key stands for one question. */
   asked: string;
   answer:
-    | { done: DirectionChangeJson }
-    | { refused: { status: 404 | 409; code: string; message: string; hint: string | null } };
+    { done: DirectionChangeJson } | { refused: { status: 409; code: string; message: string; hint: string | null } };
 }
 
 /** Where the old side stood, and what should be said about that. */
@@ -64,6 +63,8 @@ interface OldSide {
 /** Declares changes of direction, one at a time for each migration. */
 export class Switchover {
   private readonly busy = new Map<string, Promise<unknown>>();
+  /** Also those that could not be written. */
+  private readonly answers = new Map<string, KeptAnswer[]>();
   private readonly detectAfter = new Map<string, number>();
 
   constructor(private readonly parts: SwitchoverParts) {}
@@ -117,7 +118,7 @@ export class Switchover {
       return done;
     } catch (error) {
       // What could not be decided now may be asked again under the same key.
-      if (error instanceof Refusal && error.status !== 503) {
+      if (error instanceof Refusal && error.status === 409) {
         const { status, code, message, hint } = error;
         this.keep(migration, { key, asked, answer: { refused: { status, code, message, hint } } });
       }
@@ -315,13 +316,16 @@ export class Switchover {
   }
 
   private kept(migration: string): KeptAnswer[] {
+    const known = this.answers.get(migration);
+    if (known !== undefined) return known;
     const text = this.parts.store.get(keyOf(migration));
     return text === null ? [] : (JSON.parse(text) as KeptAnswer[]);
   }
 
   private keep(migration: string, answer: KeptAnswer): void {
+    const all = [answer, ...this.kept(migration)].slice(0, MOST_ANSWERS);
+    this.answers.set(migration, all);
     try {
-      const all = [answer, ...this.kept(migration)].slice(0, MOST_ANSWERS);
       this.parts.store.set(keyOf(migration), JSON.stringify(all));
     } catch (error) {
       this.parts.log.error({ migration }, `the answer to an Idempotency-Key could not be kept: ${messageOf(error)}`);

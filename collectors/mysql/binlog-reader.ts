@@ -7,6 +7,7 @@ import { LockgateError, SourceError, messageOf } from '../../daemon/core/errors.
 import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import { placeOf, reasonOf } from '../session/faults.js';
+import { identityOf } from '../session/side-identity.js';
 import { tlsOptions } from '../session/tls.js';
 import { checkBinlog, positionsSql, replicaUuid, type BinlogFacts } from './binlog-checks.js';
 import type { BinlogLogin, BinlogOrder, BinlogStart, LoggedHeartbeat, Passed } from './binlog-protocol.js';
@@ -16,6 +17,7 @@ import { connect, homeSql, type MysqlConnection } from './connection.js';
 import { gapSince, parseMark } from './local-mark.js';
 import { ReadWish } from './read-wish.js';
 import { binlogStatusSql } from './source-position.js';
+import { StreamIdentity } from './stream-identity.js';
 
 /** Who is told of heartbeats that the reader of a target sees. */
 export interface HeartbeatListener {
@@ -60,6 +62,8 @@ const maxBackoffMs = 5_000;
 const refusedRestMs = 15_000;
 /** How long one stays off that gave way. */
 const yieldedRestMs = 60_000;
+/** How long at most one that was put out again and again. */
+const evictedRestMs = 3_600_000;
 const yielded: ReadonlySet<string> = new Set([
   'binlog_behind',
   'binlog_duplicate',
@@ -106,6 +110,12 @@ export class BinlogReader implements Collector {
   async run(emit: Emit, signal: AbortSignal): Promise<void> {
     const { db, context } = this.options;
     let failures = 0;
+    let evictions = 0;
+    let beganAt: Us = -Infinity;
+    const began = (): void => {
+      failures = 0;
+      beganAt = this.#now();
+    };
     let logged: string | null = null;
     const down = (reason: string): void => {
       this.#silence(reason);
@@ -122,7 +132,7 @@ export class BinlogReader implements Collector {
           continue;
         }
         try {
-          await this.#wish.during((inner) => this.#stream(emit, () => (failures = 0), inner), signal);
+          await this.#wish.during((inner) => this.#stream(emit, began, inner), signal);
           logged = null;
         } catch (error) {
           if (isAborted(signal)) return;
@@ -136,7 +146,12 @@ export class BinlogReader implements Collector {
             : 'the binlog reader was interrupted';
           if (reason !== logged) context.log.warn({ collector: this.name, error: messageOf(error) }, what);
           logged = reason;
-          await context.clock.sleep(pauseMs(error, failures), signal);
+          if (error.code === 'binlog_duplicate') {
+            // Whoever comes back puts the other out in turn: a long peace, and only that, ends the fight.
+            if ((this.#now() - beganAt) / US_PER_MS > 2 * evictedRestMs) evictions = 0;
+            evictions += 1;
+          }
+          await context.clock.sleep(pauseMs(error, failures, evictions), signal);
           failures += 1;
         }
       }
@@ -179,10 +194,14 @@ export class BinlogReader implements Collector {
 
   async #stream(emit: Emit, streaming: () => void, signal: AbortSignal): Promise<void> {
     const { db, context } = this.options;
-    const { order, facts } = await this.#prepare(signal);
+    const { order, facts, where } = await this.#prepare(signal);
     if (isAborted(signal)) return;
     const { home } = facts.moment;
     const inner = new AbortController();
+    const identity = new StreamIdentity(identityOf(db), { home, where }, (error) => {
+      this.#silence(reasonOf(error));
+      inner.abort();
+    });
     const stop = (): void => inner.abort();
     signal.addEventListener('abort', stop, { once: true });
     this.#passedAt = this.#now();
@@ -190,8 +209,10 @@ export class BinlogReader implements Collector {
     const news = (message: BinlogNews): void => {
       // The reading thread takes its instants from the same clock of the machine; none of them can lie ahead.
       const past = (at: Us): Us => Math.min(at, this.#now());
+      if (identity.lost !== null) return;
       switch (message.kind) {
         case 'streaming':
+          if (!identity.enter()) return;
           streaming();
           this.#noHeartbeats = facts.noHeartbeats;
           this.#silence(null);
@@ -207,6 +228,7 @@ export class BinlogReader implements Collector {
           this.#local?.directionTouched(past(message.at));
           return;
         case 'passed':
+          if (!identity.told(message.passed.at)) return;
           this.#passedAt = this.#now();
           this.#local?.passed(message.passed);
       }
@@ -219,7 +241,8 @@ export class BinlogReader implements Collector {
     );
     signal.removeEventListener('abort', stop);
     inner.abort();
-    const error = (await behind) ?? ended;
+    identity.leave();
+    const error = identity.lost ?? (await behind) ?? ended;
     if (error instanceof LockgateError && forgetting.has(error.code)) this.#local?.lost(reasonOf(error));
     if (error !== null) throw error as Error;
     if (!isAborted(signal)) return;
@@ -228,7 +251,7 @@ export class BinlogReader implements Collector {
   }
 
   /** Looks at the server and decides where to begin. */
-  async #prepare(signal: AbortSignal): Promise<{ order: BinlogOrder; facts: BinlogFacts }> {
+  async #prepare(signal: AbortSignal): Promise<{ order: BinlogOrder; facts: BinlogFacts; where: string }> {
     const { db, context } = this.options;
     const { daemonId } = context;
     const applicationName = `lockgate/${daemonId}/binlog`;
@@ -255,7 +278,7 @@ export class BinlogReader implements Collector {
         statusSql: binlogStatusSql(connection),
         daemonId,
       };
-      return { order, facts };
+      return { order, facts, where: connection.place };
     } finally {
       await connection.close();
     }
@@ -313,10 +336,17 @@ const forgetting: ReadonlySet<string> = new Set([
   'binlog_behind',
 ]);
 
-/** How long to wait after a stream has ended with `error`, having failed `failures` times in a row before. */
-function pauseMs(error: unknown, failures: number): number {
-  if (error instanceof SourceError) return yielded.has(error.code) ? yieldedRestMs : refusedRestMs;
-  return Math.min(100 * 2 ** Math.min(failures, 16), maxBackoffMs) * (0.5 + Math.random() / 2);
+/**
+ * How long to wait, in milliseconds, after a stream has ended with `error`, having failed `failures` times in a row before
+ * and been put out by a reader of the same id `evictions` times by now: then each time for twice as long, up to an hour.
+ */
+export function pauseMs(error: unknown, failures: number, evictions: number): number {
+  const jitter = 0.5 + Math.random() / 2;
+  if (!(error instanceof SourceError)) return Math.min(100 * 2 ** Math.min(failures, 16), maxBackoffMs) * jitter;
+  if (error.code === 'binlog_duplicate') {
+    return Math.max(yieldedRestMs, Math.min(yieldedRestMs * 2 ** Math.min(evictions - 1, 16), evictedRestMs) * jitter);
+  }
+  return yielded.has(error.code) ? yieldedRestMs : refusedRestMs;
 }
 
 /** The reader's connections are encrypted where the one was that looked at the server before. */

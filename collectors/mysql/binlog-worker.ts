@@ -114,6 +114,7 @@ class Reader {
     if (!this.#pausedHere || this.#untaken > mostUntaken / 2) return;
     this.#pausedHere = false;
     this.#heardAt = now();
+    this.#movedAt = now();
     this.#insides.connection?.resume();
   }
 
@@ -317,7 +318,12 @@ class Reader {
         if (before.file !== '' && !reached(placed(end), placed(before)))
           this.#end(ownFailure('reset', 'the binlog has begun anew (a reset)'));
         const [waiting] = this.#pending;
-        if (waiting !== undefined && now() - Math.max(this.#movedAt, waiting.at) > stuckMs * 1_000) {
+        // While reading pauses here, the stream cannot move.
+        if (
+          !this.#pausedHere &&
+          waiting !== undefined &&
+          now() - Math.max(this.#movedAt, waiting.at) > stuckMs * 1_000
+        ) {
           this.#end(
             ownFailure('stalled', `the binlog has grown, and nothing of that has come for ${stuckMs / 1_000} s`),
           );

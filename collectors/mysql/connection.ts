@@ -31,6 +31,8 @@ export interface MysqlConnection {
   readonly version: ServerVersion;
   /** The server, told apart from every other one whatever its name and address. */
   readonly home: string;
+  /** The same for people: host name, port and server id. */
+  readonly place: string;
   /** The connection's id on the server. */
   readonly threadId: number;
   /** Why the connection is no longer usable; null while it is. After `close` it stays null. */
@@ -186,6 +188,7 @@ class Session implements MysqlConnection {
   readonly #statementTimeoutMs: number;
   #version: ServerVersion = { flavour: 'mysql', number: 0, text: '' };
   #home = '';
+  #place = '';
   #threadId = 0;
   #lost: Error | null = null;
   #closing = false;
@@ -239,6 +242,10 @@ class Session implements MysqlConnection {
     return this.#home;
   }
 
+  get place(): string {
+    return this.#place;
+  }
+
   get threadId(): number {
     return this.#threadId;
   }
@@ -270,11 +277,12 @@ class Session implements MysqlConnection {
         CONCAT(@@hostname, ':', @@port, ', server id ', @@server_id) AS place`,
     );
     this.#home = row?.home ?? '';
+    this.#place = row?.place ?? '';
     this.#threadId = Number(row?.id);
     if (this.#home === '')
       throw new SourceError('mysql_no_identity', `${placeOf(this.db)}: the server has no identity`);
     if (this.#identity === null) return;
-    this.#member = this.#identity.enter({ home: this.#home, where: row?.place ?? '' }, (error) => this.lose(error));
+    this.#member = this.#identity.enter({ home: this.#home, where: this.#place }, (error) => this.lose(error));
   }
 
   #leave(): void {

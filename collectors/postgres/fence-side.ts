@@ -7,7 +7,15 @@ import type { DirectionRows } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import { connect, quoteIdent, type ConnectOptions, type PgConnection } from './connection.js';
 import { writeDirection } from './direction-write.js';
-import { readIdentity, readMarker, readPrepared, readSchema, readStand, readWriters } from './fence-views.js';
+import {
+  readIdentity,
+  readMarker,
+  readPrepared,
+  readRecovery,
+  readSchema,
+  readStand,
+  readWriters,
+} from './fence-views.js';
 import { errorCodeOf, placeOf } from './pg-errors.js';
 import { SharedSession, orAborted } from './shared-session.js';
 
@@ -31,6 +39,8 @@ export class PostgresSide implements SidePort {
   readonly #looks: SharedSession;
   readonly #stands: SharedSession;
   #closing = new AbortController();
+  /** The server as it was when it was last seen as a standby, and which start of it that was. */
+  #standby: { identity: string; started: string } | null = null;
 
   constructor(
     private readonly db: DatabaseConfig,
@@ -84,11 +94,27 @@ export class PostgresSide implements SidePort {
     return this.#looks.use(async (connection) => {
       const askedAt = clock.monotonicNow();
       const identity = await readIdentity(connection, this.db, look.queryTimeoutMs);
+      const was = await this.#formerly(connection, identity);
       const key = { daemon: daemonId, link, run: marker ?? '' };
       const there = marker === null ? null : await this.#isThere(connection, key);
       const open = await readPrepared(connection, look.queryTimeoutMs);
-      return { identity, marker: there, open, askedAt, at: clock.monotonicNow() };
+      return { identity, ...(was === null ? {} : { was }), marker: there, open, askedAt, at: clock.monotonicNow() };
     }, signal);
+  }
+
+  /**
+   * What a server was as a standby, if it has been promoted since this port has seen it as one. Of the same start only:
+   * a server that has crashed since has replayed WAL of its own as well.
+   */
+  async #formerly(connection: PgConnection, identity: string): Promise<Required<FenceSight>['was'] | null> {
+    const { inRecovery, started, replayed } = await readRecovery(connection, look.queryTimeoutMs);
+    if (inRecovery) {
+      this.#standby = { identity, started };
+      return null;
+    }
+    const standby = this.#standby;
+    if (standby === null || standby.started !== started || replayed === null) return null;
+    return { identity: standby.identity, applied: replayed };
   }
 
   async stand(signal: AbortSignal): Promise<SideStand> {

@@ -207,6 +207,28 @@ export async function readIdentity(connection: PgConnection, db: DatabaseConfig,
   return identityOf(db, row);
 }
 
+const recoverySql = `SELECT pg_catalog.pg_is_in_recovery() AS recovery,
+  pg_catalog.pg_postmaster_start_time()::pg_catalog.text AS started,
+  pg_catalog.pg_last_wal_replay_lsn()::pg_catalog.text AS replayed`;
+
+/**
+ * Whether a server is a standby now, which start of it this is, and what its recovery has replayed, which stays as it is
+ * when the recovery has ended; null where there was none since the start.
+ */
+export async function readRecovery(
+  connection: PgConnection,
+  timeoutMs: number,
+): Promise<{ inRecovery: boolean; started: string; replayed: Position | null }> {
+  const [row] = await connection.query<{ recovery: boolean; started: string; replayed: string | null }>(
+    { name: 'recovery', text: recoverySql },
+    undefined,
+    { timeoutMs },
+  );
+  if (row === undefined) throw nothing();
+  const replayed = row.replayed === null ? null : ({ kind: 'lsn', lsn: parseLsn(row.replayed) } as const);
+  return { inRecovery: row.recovery, started: row.started, replayed };
+}
+
 // While a subscription copies the table, its rows come ahead of what it applies, and a marker among them proves nothing.
 const markerSql = `
   SELECT EXISTS (SELECT FROM lockgate.heartbeat h WHERE h.daemon = $1 AND h.link = $2 AND h.run = $3) AS there,

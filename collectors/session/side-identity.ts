@@ -94,9 +94,12 @@ export class SideIdentity {
     this.#compare(member, (other) => other.order <= order);
   }
 
-  /** The session has handed on something unasked, as streams do; may end it, and all others. */
-  streamed(member: Member): void {
-    const before = this.clock.monotonicNow() - streamDelayUs;
+  /**
+   * The session has handed on something unasked, as streams do, that its server wrote at `since` or later (5 s ago unless
+   * told); may end it, and all others.
+   */
+  streamed(member: Member, since?: Us): void {
+    const before = since ?? this.clock.monotonicNow() - streamDelayUs;
     this.#compare(member, (other) => other.openedAt < before);
   }
 

@@ -1,5 +1,5 @@
 import type { DirectionChangeJson, FenceJson, FenceStateJson } from '../http/port.js';
-import { durationText, instantText, plain, plural, valueText, type Colour, type Paint } from './text.js';
+import { instantText, plain, plural, valueText, type Colour, type Paint } from './text.js';
 
 const COLOUR: Readonly<Record<FenceStateJson, Colour>> = {
   placed: 'yellow',
@@ -44,10 +44,10 @@ export function violationsText({ violations }: FenceJson, now: number): string {
   return `${plural(violations.count, 'write')}${first.length === 0 ? '' : `, the first ${first.join(', ')}`}`;
 }
 
-/** `0.8s, at most 2.1s`, or nothing when the drain was not predicted. */
+/** `predicted 0.8 s, at most 2.1 s`, or nothing when the drain was not predicted. */
 function predictedText({ predicted }: FenceJson): string {
   if (predicted === null) return '';
-  return `predicted ${durationText(predicted.drain_eta)}, at most ${durationText(predicted.drain_eta_high)}`;
+  return `predicted ${valueText(predicted.drain_eta, 's')}, at most ${valueText(predicted.drain_eta_high, 's')}`;
 }
 
 /** How to see what becomes of a fence, or to give it up. */
@@ -77,7 +77,7 @@ function meaning(fence: FenceJson, now: number): string[] {
   const because = fence.ended_because === null ? '' : `: ${plain(fence.ended_because)}`;
   switch (fence.state) {
     case 'drained': {
-      const took = fence.drain_seconds === null ? 'not told' : durationText(fence.drain_seconds);
+      const took = fence.drain_seconds === null ? 'not told' : valueText(fence.drain_seconds, 's');
       const predicted = predictedText(fence);
       const command = fence.link === 'forward' ? 'promote' : 'rollback';
       return [
@@ -128,7 +128,7 @@ export function changeText(change: DirectionChangeJson, paint: Paint, now: numbe
     `${paint('DONE', 'green')}  ${paint(migration, 'bold')}  ${action}  writes belong on the ${side} now (direction ${direction}${epoch}, since ${instantText(change.changed_at, now)})`,
   ];
   if (fence !== null) {
-    const took = fence.drain_seconds === null ? '' : ` in ${durationText(fence.drain_seconds)}`;
+    const took = fence.drain_seconds === null ? '' : ` in ${valueText(fence.drain_seconds, 's')}`;
     lines.push(`  fence ${plain(fence.id)} had drained${took}, up to ${plain(fence.source_position)}`);
   }
   if (change.forced) {

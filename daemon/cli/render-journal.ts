@@ -1,7 +1,7 @@
 import { isObject, numberOr, textOr } from './judge.js';
 import { fenceOf } from './judge-fence.js';
 import { missingText, violationsText } from './render-fence.js';
-import { durationText, instantText, plain, plural } from './text.js';
+import { instantText, plain, plural, valueText } from './text.js';
 
 type Json = Record<string, unknown>;
 
@@ -15,7 +15,14 @@ const SENTENCES: Readonly<Record<string, (data: Json, at: number) => string | nu
   rollback: changeSentence,
   direction: directionSentence,
   'stray-write': straySentence,
-  'split-brain': (data, at) => `BOTH SIDES ARE WRITTEN TO${after(': ', straySentence(data, at))}`,
+  'split-brain': ({ reason }) => `BOTH SIDES ARE WRITTEN TO${after(': ', textOr(reason, null))}`,
+};
+
+/** A change of direction is journaled before it is written to the databases, and once more when that is known to be done or not. */
+const STEPS: Readonly<Record<string, string>> = {
+  declaring: 'DECLARING',
+  declared: 'DECLARED',
+  failed: 'FAILED, see in `lockgate status` which direction holds',
 };
 
 /** The columns of an entry: when, what kind, about what, who, and the gist. */
@@ -49,33 +56,46 @@ function fenceSentence(data: Json, at: number): string | null {
   const position = plain(fence.source_position);
   const told: Readonly<Record<typeof fence.state, string>> = {
     placed: `at ${position}, deadline ${instantText(fence.deadline_at, at)}`,
-    drained: `in ${fence.drain_seconds === null ? '?' : durationText(fence.drain_seconds)}, up to ${position}, by ${fence.basis.map(plain).join(', ') || '?'}`,
+    drained: `in ${fence.drain_seconds === null ? '?' : valueText(fence.drain_seconds, 's')}, up to ${position}, by ${fence.basis.map(plain).join(', ') || '?'}`,
     unknown: missingText(fence),
     violated: violationsText(fence, at),
     expired: missingText(fence),
     closed: `it had drained up to ${position}${because}`,
     cancelled: because.slice(2),
   };
-  return [`${fence.link} fence ${plain(fence.id)} ${fence.state.toUpperCase()}`, told[fence.state], plain(fence.note)]
+  // Why it was placed need not be told at every step.
+  const note = fence.state === 'placed' ? plain(fence.note) : '';
+  return [`${fence.link} fence ${plain(fence.id)} ${fence.state.toUpperCase()}`, told[fence.state], note]
     .filter((p) => p !== '')
     .join('; ');
 }
 
 function changeSentence(data: Json): string | null {
+  const told = Object.entries(STEPS).find(([step]) => step === data['step']);
+  if (told === undefined) return null;
+  const [step, word] = told;
+  if (step === 'failed') return `${word}${after(': ', textOr(data['why'], null))}`;
   const direction = textOr(data['direction'], null);
   if (direction === null) return null;
-  const fence = fenceOf(data['fence']);
-  const drained =
-    fence === null
-      ? 'no fence'
-      : `fence ${plain(fence.id)} drained up to ${plain(fence.source_position)}${fence.drain_seconds === null ? '' : ` in ${durationText(fence.drain_seconds)}`}`;
-  const old = textOr(data['old_side_position'], null);
+  const fence = textOr(data['fence'], null);
+  const side = direction === 'reverse' ? 'target' : direction === 'forward' ? 'source' : null;
+  const where = [after('the ', side), after(side === null ? '' : '= ', textOr(data['new_side'], null))]
+    .join(' ')
+    .trim();
+  const old = textOr(data['old_side'], null);
+  const stood = textOr(data['old_side_position'], null);
   const warnings = Array.isArray(data['warnings']) ? (data['warnings'] as unknown[]).map(scalar) : [];
-  return [
-    `direction ${plain(direction)}${epochText(data)}${data['forced'] === true ? ' FORCED' : ''}`,
-    drained,
-    old === null ? 'the old side could not be asked' : `the old side stood at ${plain(old)}`,
+  const belong = after('writes belong on ', where === '' ? null : where);
+  const head = `${word}${data['forced'] === true ? ' BY FORCE' : ''}${after(': ', belong)}`;
+  // What it rests on was told when it began.
+  const rests = [
+    fence === null ? 'no fence' : `on fence ${plain(fence)}`,
+    `${old === null ? 'the old side' : plain(old)} ${stood === null ? 'could not be asked where it stood' : `stood at ${plain(stood)}`}`,
     after('reason: ', textOr(data['reason'], null)),
+  ];
+  return [
+    `${head} (direction ${plain(direction)}${after(', epoch ', epochOf(data))})`,
+    ...(step === 'declaring' ? rests : []),
     ...warnings.map((warning) => after('WARNING: ', warning)),
   ]
     .filter((p) => p !== '')
@@ -101,8 +121,13 @@ function straySentence(data: Json, at: number): string | null {
 }
 
 function epochText(data: Json): string {
+  const epoch = epochOf(data);
+  return epoch === null ? '' : ` (epoch ${epoch})`;
+}
+
+function epochOf(data: Json): string | null {
   const epoch = numberOr(data['epoch'], null);
-  return epoch === null ? '' : ` (epoch ${String(epoch)})`;
+  return epoch === null ? null : String(epoch);
 }
 
 /** The text behind a word that leads to it, or nothing where there is none. */

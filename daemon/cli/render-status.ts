@@ -83,7 +83,7 @@ function fenceLines(json: unknown, paint: Paint, now: number): string[] {
   const because = fence.ended_because === null ? '' : plain(fence.ended_because);
   const told: Readonly<Record<typeof state, string>> = {
     placed: `until ${instantText(fence.deadline_at, now)}; ${missingText(fence)}`,
-    drained: `in ${fence.drain_seconds === null ? '?' : durationText(fence.drain_seconds)}, up to ${plain(fence.source_position)}`,
+    drained: `in ${fence.drain_seconds === null ? '?' : valueText(fence.drain_seconds, 's')}, up to ${plain(fence.source_position)}`,
     unknown: missingText(fence),
     violated: violationsText(fence, now),
     expired: missingText(fence),

@@ -13,61 +13,11 @@
  * - marker: the row that was committed after the place is on the target.
  */
 import { US_PER_MS, type Us } from './clock.js';
+import { isOpen, opened, withEvidence, type FenceMemory, type FenceMissing, type FenceState } from './fence-memory.js';
 import { countMissing } from './gtid.js';
 import { bytesBetween, formatPosition, isBeyond, parsePosition, reached, type Position } from './position.js';
-import { known, unknown, type LinkName, type Reading } from './signal.js';
-import type { LocalWrite, WriteCount } from './stray.js';
-
-/** What a fence has come to; what can be proved of it now is another matter. */
-export type FenceState = 'placed' | 'drained' | 'violated' | 'expired' | 'closed' | 'cancelled';
-
-/** A stretch in which the source's local writes were not watched; wall clock, `to` null while it lasts. */
-export interface Unwatched {
-  from: number;
-  to: number | null;
-  reason: string;
-}
-
-/** What is remembered of a fence across restarts; plain JSON, instants of wall clock in milliseconds. */
-export interface FenceMemory {
-  readonly id: string;
-  readonly migration: string;
-  readonly link: LinkName;
-  /** Of the direction when it was placed: under another one it proves nothing. */
-  readonly epoch: number;
-  readonly state: FenceState;
-  readonly placedAt: number;
-  readonly deadlineAt: number;
-  /** What must have been applied, as text; empty for the empty GTID set. */
-  readonly position: string;
-  /** The `run` of the marker row; null when none was committed because the source took no writes any more. */
-  readonly marker: string | null;
-  readonly identity: { readonly source: string; readonly target: string | null };
-  /** Of the application's tables on the source. */
-  readonly schema: string;
-  readonly note: string;
-  readonly placedBy: string;
-  readonly predicted: { readonly etaS: number; readonly highS: number } | null;
-  readonly violations: WriteCount;
-  readonly unwatched: readonly Unwatched[];
-  /** What filled gaps of observation. */
-  readonly evidence: readonly string[];
-  readonly drainedAt: number | null;
-  readonly endedAt: number | null;
-  readonly endedBecause: string | null;
-  /** What was missing when it expired. */
-  readonly lacked: FenceMissing | null;
-}
-
-/** What a fence still waits for, or why it cannot be proved now. */
-export interface FenceMissing {
-  bytes: number | null;
-  transactions: number | null;
-  /** Flows that have not applied the place, or of which it cannot be told. */
-  flows: readonly string[];
-  /** Everything that is in the way, a clause each; empty when it is drained. */
-  reasons: readonly string[];
-}
+import { known, unknown, type Reading } from './signal.js';
+import type { LocalWrite } from './stray.js';
 
 /** What a fence amounts to now. */
 export interface FenceVerdict {
@@ -93,14 +43,14 @@ export interface FenceOptions {
 /** One look at a side. */
 export interface SideSight {
   readonly identity: string;
+  /** Of a standby that has been promoted: what it was before, and all that it had applied by then. */
+  readonly was?: { readonly identity: string; readonly applied: Position };
   readonly marker: boolean | null;
   readonly open: readonly string[];
   readonly askedAt: Us;
 }
 
 const NOTHING: FenceMissing = { bytes: null, transactions: null, flows: [], reasons: [] };
-/** Stretches that are kept apart; the oldest two become one beyond that. */
-const MOST_UNWATCHED = 20;
 
 /** What a fence waits for; nothing at all (the empty GTID set, which has no text) is a place too. */
 type Place = Position | 'nothing' | 'unreadable';
@@ -108,11 +58,6 @@ type Place = Position | 'nothing' | 'unreadable';
 /** The place in words that the memory keeps. Words that say nothing must not be taken for "nothing". */
 function placeOf(memory: FenceMemory): Place {
   return memory.position === '' ? 'nothing' : (parsePosition(memory.position) ?? 'unreadable');
-}
-
-/** Whether a fence can still change. */
-export function isOpen(state: FenceState): boolean {
-  return state === 'placed' || state === 'drained';
 }
 
 /** A fence while this process lives. */
@@ -373,7 +318,7 @@ export class Fence {
     if (sight === null) return void refuse(`${name} has not been looked at yet`);
     if ('fault' in sight) return void refuse(`${name}: ${sight.fault}`);
     const identity = this.#memory.identity[side];
-    if (identity !== null && sight.identity !== identity) {
+    if (identity !== null && sight.identity !== identity && this.#promoted() === null) {
       return void refuse(
         `${name} is not the server, or not of the history, that the fence was placed on: place a new one`,
       );
@@ -392,6 +337,16 @@ export class Fence {
     if (this.options.proof === 'marker') {
       if (this.#memory.marker === null)
         refuse('this link has no readable applied position, and no marker could be committed');
+      return { bytes: null, transactions: null, flows: [] };
+    }
+    const promoted = this.#promoted();
+    if (promoted !== null) {
+      // No flow runs into it any more: what it had applied by its promotion is all that it will ever have of the source.
+      if (typeof this.#place !== 'object' || !reached(promoted.applied, this.#place)) {
+        refuse(
+          `${this.options.names.target} was promoted when it had applied ${formatPosition(promoted.applied)}, which is not all of ${this.#memory.position}`,
+        );
+      }
       return { bytes: null, transactions: null, flows: [] };
     }
     const flows: string[] = [];
@@ -419,6 +374,14 @@ export class Fence {
       } else if (!counts(at.askedAt, `the applied position of ${flow}`)) flows.push(flow);
     }
     return { bytes, transactions, flows };
+  }
+
+  /** What the target had applied, where it is the fence's own standby that has been promoted since; else null. */
+  #promoted(): { applied: Position } | null {
+    const sight = this.#target;
+    if (sight === null || 'fault' in sight || sight.was === undefined) return null;
+    const { target } = this.#memory.identity;
+    return sight.identity !== target && sight.was.identity === target ? sight.was : null;
   }
 
   /** What cannot be compared with the place counts as beyond it. */
@@ -453,23 +416,6 @@ export class Fence {
   #change(part: Partial<FenceMemory>): void {
     this.#memory = { ...this.#memory, ...part };
   }
-}
-
-const SERVER_EVIDENCE = 'server-evidence';
-
-function withEvidence(evidence: readonly string[]): readonly string[] {
-  return evidence.includes(SERVER_EVIDENCE) ? evidence : [...evidence, SERVER_EVIDENCE];
-}
-
-/** Begins a stretch, unless one lasts already. */
-function opened(stretches: readonly Unwatched[], from: number, reason: string): readonly Unwatched[] {
-  if (stretches.some((u) => u.to === null)) return stretches;
-  const [first, second, ...rest] = stretches;
-  const kept =
-    stretches.length >= MOST_UNWATCHED && first !== undefined && second !== undefined
-      ? [{ from: first.from, to: second.to, reason: `${first.reason}; ${second.reason}` }, ...rest]
-      : stretches;
-  return [...kept, { from, to: null, reason }];
 }
 
 function iso(wall: number): string {

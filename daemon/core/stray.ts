@@ -68,6 +68,7 @@ const RATE_US: Us = 10_000_000;
 const FRESH_US: Us = 3_000_000;
 
 const NOT_YET = 'its local writes have not been watched yet';
+const NOT_REMEMBERED = 'since it became the passive side it was not watched by this daemon, or that was forgotten';
 const NO_WRITES: WriteCount = { count: 0, firstAt: null, firstPosition: null };
 
 /** A side that nothing is known of yet. */
@@ -104,11 +105,13 @@ export class StrayTracker {
 
   /**
    * Takes what is known of the side's role now; null while the direction is unknown. A side that was passive before or
-   * is passive now may have been so all the time in between.
+   * is passive now may have been so all the time in between. `since` is when the direction was changed to what it is; null
+   * when it never was. What was written between that and the first look of a tracker that remembers nothing, nobody saw.
    */
-  turn(passive: boolean | null, epoch: number, wall: number): void {
+  turn(passive: boolean | null, epoch: number, wall: number, since: number | null = null): void {
     this.roleKnown = passive !== null;
     if (passive === null) return;
+    if (this.memory.role === null && passive && since !== null) this.beganAfter(Math.min(since, wall), wall);
     const { role, accountedUntil } = this.memory;
     const changed = role !== null && (role.passive !== passive || role.epoch !== epoch);
     // Another epoch of the same role means that it was the other one in between.
@@ -257,6 +260,13 @@ export class StrayTracker {
     }
     if (this.watch === null) return unknown(this.unwatchedBecause, now);
     return known(0, this.watch.confirmed, FRESH_US);
+  }
+
+  /** It has been passive since `since`, of which nothing is remembered. */
+  private beganAfter(since: number, wall: number): void {
+    this.gapBecause = NOT_REMEMBERED;
+    if (this.watch !== null) this.addGap({ from: since, to: wall, reason: NOT_REMEMBERED });
+    else this.memory = { ...this.memory, accountedUntil: Math.min(this.memory.accountedUntil ?? since, since) };
   }
 
   private settle(stray: boolean, wall: number): void {

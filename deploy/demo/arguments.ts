@@ -18,9 +18,11 @@ export const DEFAULT_PORT = 9188;
 /** What `--help` prints. */
 export const HELP = `Usage: npm run demo -- [options]
 
-Starts two PostgreSQL 18 servers with logical replication between them (or MySQL or MariaDB with their own) and a shop that writes all the time, sets up
-lockgate with a least-privileged user and runs the real daemon on them. Then it shows how a gate opens, how it closes
-when replication breaks, and how it opens again. Afterwards it stays up until Ctrl-C, with keys to break and to heal.
+Starts two PostgreSQL 18 servers with logical replication between them (or MySQL or MariaDB with their own) and a shop
+that writes all the time, sets up lockgate with a least-privileged user and runs the real daemon on them. Then it shows
+how a gate opens, how it closes when replication breaks, and how it opens again; how the writes are moved to the other
+side, how a write that went astray is found, and how the writes are moved back. Afterwards it stays up until Ctrl-C, with
+keys to break and to heal.
 
 Nothing is left behind: the servers live in a folder under the system's temporary folder that goes with them.
 

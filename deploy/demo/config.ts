@@ -1,8 +1,11 @@
 import type { DemoShop } from './demo-shop.js';
 
-/** The migration and the gate that the demo shows. */
+/** The migration that the demo shows, and the gate that is asked before the writes are moved. */
 export const MIGRATION = 'shop';
 export const GATE = `${MIGRATION}/flip-writes`;
+/** The gates of the cutover: everything has arrived, and the way back is open. */
+export const DRAINED = `${MIGRATION}/drained`;
+export const ROLLBACK_READY = `${MIGRATION}/rollback-ready`;
 /** What the gate asks of lag. */
 export const THRESHOLD = '1s';
 
@@ -10,7 +13,7 @@ export const THRESHOLD = '1s';
 export interface DemoConfig {
   readonly port: number;
   readonly storePath: string;
-  readonly shop: Pick<DemoShop, 'entry' | 'link' | 'source' | 'target'>;
+  readonly shop: Pick<DemoShop, 'entry' | 'link' | 'wayBack' | 'source' | 'target'>;
   /** Of the user `lockgate`, on both sides. */
   readonly password: string;
   readonly holdSeconds: number;
@@ -32,6 +35,9 @@ migrations:
     forward:
       ${shop.link.replaceAll(', ', '\n      ')}
       heartbeat: { interval: 500ms }
+    reverse:
+      ${shop.wayBack.replaceAll(', ', '\n      ')}
+      heartbeat: { interval: 500ms }
     gates:
       flip-writes:
         require:
@@ -39,5 +45,18 @@ migrations:
           - forward.lag_by_position ${hold}
           - forward.agreement is 1
           - forward.running is 1
+          - reverse.running is 1
+          - direction.reverse is 0
+      drained:
+        require: fence.drained is 1
+      rollback-ready:
+        require:
+          - direction.reverse is 1
+          - reverse.lag ${hold}
+          - reverse.lag_by_position ${hold}
+          - reverse.agreement is 1
+          - reverse.running is 1
+          - standby.stray_writes is 0
+          - split_brain is 0
 `;
 }

@@ -1,5 +1,5 @@
 /** What the tour needs of a shop on two servers, whatever their engine. */
-import type { Writer } from './shop.js';
+import type { Side, Writer } from './shop.js';
 
 /** One table's rows on both sides. */
 export interface TableCounts {
@@ -24,6 +24,9 @@ export interface DemoWords {
   /** The question that many dashboards take the lag from, and where it is asked. */
   readonly customary: string;
   readonly customaryAt: string;
+  /** What keeps the shop out of a database that is to be silent, and what lets it in again. */
+  readonly silences: string;
+  readonly admits: string;
 }
 
 /** One server, as far as the tour looks at it. */
@@ -37,12 +40,18 @@ export interface DemoShop {
   readonly words: DemoWords;
   readonly source: DemoServer;
   readonly target: DemoServer;
-  /** YAML of the database entry at a port, for the user `lockgate`, and of the link. */
+  /** YAML of the database entry at a port, for the user `lockgate`, and of both links. */
   entry(port: number, password: string): string;
   readonly link: string;
+  readonly wayBack: string;
   /** Somebody who buys all the time. */
   writer(perSecond: number): Writer;
+  /** Replication from the source to the target begins. */
   replicate(): Promise<void>;
+  /** The way back, from the target to the source; what it brings is not sent around again. */
+  replicateBack(): Promise<void>;
+  /** Whether the way back is made before `lockgate setup`, which then adds its own table to it, or after. */
+  readonly backBeforeSetup: boolean;
   /** Whether the first rows of every table are on the target. */
   copied(): Promise<boolean>;
   /** Orders on both sides, the source counted last: what is missing on the target is never understated. */
@@ -55,5 +64,19 @@ export interface DemoShop {
   heal(): Promise<void>;
   /** Takes the daemon's means to measure away, while replication goes on. */
   blind(): Promise<void>;
+  /** The database lets the shop write no more, or again. */
+  silence(side: Side): Promise<void>;
+  admit(side: Side): Promise<void>;
+  /** How many of these orders are not on a side. */
+  missing(side: Side, orders: readonly number[]): Promise<number>;
+  /** An administrator adds a customer on the source by mistake, past the shop. */
+  addStray(): Promise<void>;
+  /** Takes that customer out on the target, from where replication takes it out on the source. */
+  removeStray(): Promise<void>;
+  /** How many of them there are on each side. */
+  strays(): Promise<{ source: number; target: number }>;
   destroy(): Promise<void>;
 }
+
+/** The name of the customer that nobody meant to add. */
+export const STRAY = 'added by mistake';

@@ -2,7 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { briefReason } from '../../daemon/cli/render-verdict.js';
 import { durationText } from '../../daemon/cli/text.js';
 import type { VerdictJson } from '../../daemon/http/port.js';
-import { GATE } from './config.js';
 import type { Daemon } from './lockgate.js';
 import type { Screen } from './screen.js';
 
@@ -21,6 +20,7 @@ export interface Sample {
 
 /** Where to ask, and where to tell of it. */
 export interface Watching {
+  readonly gate: string;
   readonly daemon: Daemon;
   readonly screen: Screen;
   readonly signal: AbortSignal;
@@ -31,7 +31,7 @@ export interface Watching {
  * verdict after `limitMs`. Times are told from `from` on (`performance.now()`); what `before` said already is not.
  */
 export async function watchGate(
-  { daemon, screen, signal }: Watching,
+  { gate, daemon, screen, signal }: Watching,
   from: number,
   limitMs: number,
   enough: (sample: Sample) => boolean,
@@ -39,7 +39,7 @@ export async function watchGate(
 ): Promise<Sample> {
   let told = before?.news;
   for (;;) {
-    const verdict = await daemon.verdict(GATE);
+    const verdict = await daemon.verdict(gate);
     const brief = inBrief(verdict, screen);
     // What changes with every answer (values, what is left of a hold) is no news.
     const sample: Sample = { verdict, at: performance.now(), news: brief.replace(/[\d.]+ ?m?s\b/g, '') };

@@ -4,13 +4,15 @@ import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { SignalJson, VerdictJson } from '../../daemon/http/port.js';
+import type { DirectionChangeJson, FenceJson, MigrationJson, SignalJson, VerdictJson } from '../../daemon/http/port.js';
 import { runFolder } from './run-folder.js';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 /** How long the daemon may take to stop before it is killed. */
 const STOP_MS = 8_000;
 const REQUEST_MS = 2_000;
+/** For what the daemon asks the databases before it answers: a fence, a change of direction. */
+const OPERATION_MS = 20_000;
 
 /** One step that `lockgate setup` reports. */
 export interface SetupStep {
@@ -120,6 +122,42 @@ export class Daemon {
     return new Map(signals.map((s) => [s.name, s]));
   }
 
+  /** The migration: direction, sides, the newest fence. */
+  async migration(migration: string): Promise<MigrationJson> {
+    return (await (await this.#ask(`/v1/migrations/${migration}`)).json()) as MigrationJson;
+  }
+
+  /** Places a fence; rejects with what the daemon said when it is refused. */
+  placeFence(migration: string, deadline: string, note: string): Promise<FenceJson> {
+    return this.#operate(`/v1/migrations/${migration}/fences`, { deadline, note });
+  }
+
+  /** Asks for a fence; the answer comes as soon as it is decided, or after `wait` as it is. */
+  async fence(migration: string, id: string, wait: string): Promise<FenceJson> {
+    const response = await this.#ask(`/v1/migrations/${migration}/fences/${id}?wait=${wait}`, OPERATION_MS);
+    return (await response.json()) as FenceJson;
+  }
+
+  /** Declares on which side writes belong; rejects with what the daemon said when it is refused. */
+  change(migration: string, action: 'promote' | 'rollback', reason: string): Promise<DirectionChangeJson> {
+    const expect = action === 'promote' ? 'forward' : 'reverse';
+    return this.#operate(`/v1/migrations/${migration}/${action}`, { reason, expect });
+  }
+
+  /** States what lockgate cannot see. */
+  async attest(migration: string, name: string, by: string, note: string): Promise<void> {
+    await this.#operate(`/v1/migrations/${migration}/attestations/${name}`, { by, note });
+  }
+
+  /** Everything that was journaled from an instant (ms since 1970) on, oldest first. */
+  async journal(since: number): Promise<Record<string, unknown>[]> {
+    const query = new URLSearchParams({ since: new Date(since).toISOString(), limit: '1000' });
+    const { entries } = (await (await this.#ask(`/v1/journal?${query.toString()}`)).json()) as {
+      entries: Record<string, unknown>[];
+    };
+    return entries;
+  }
+
   /** The last lines of its log. */
   logTail(lines = 8): string {
     return readFileSync(this.#log, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
@@ -138,7 +176,19 @@ export class Daemon {
     await killed;
   }
 
-  #ask(path: string): Promise<Response> {
-    return fetch(this.url + path, { signal: AbortSignal.timeout(REQUEST_MS) });
+  #ask(path: string, limitMs = REQUEST_MS): Promise<Response> {
+    return fetch(this.url + path, { signal: AbortSignal.timeout(limitMs) });
+  }
+
+  async #operate<T>(path: string, body: unknown): Promise<T> {
+    const response = await fetch(this.url + path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(OPERATION_MS),
+    });
+    const json: unknown = await response.json();
+    if (!response.ok) throw new Error(`${path} is refused (${response.status}): ${JSON.stringify(json)}`);
+    return json as T;
   }
 }

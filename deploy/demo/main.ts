@@ -11,11 +11,12 @@ import { POSTGRES_WORDS, ReplicatedShop } from './replicated-shop.js';
 import { freePort } from './run-folder.js';
 import { Screen } from './screen.js';
 import { stay, type Keys } from './stay.js';
-import { StepFailed, tour } from './tour.js';
+import { StepFailed } from './steps.js';
+import { tour } from './tour.js';
 
 /** How long the gate's conditions have to hold: long enough to watch, short enough for an unattended run. */
 const HOLD_SECONDS = 10;
-const HOLD_SECONDS_ONCE = 4;
+const HOLD_SECONDS_ONCE = 3;
 /** The same Ctrl-C may arrive twice: from the terminal, and passed on by npm and tsx. */
 const SAME_INTERRUPT_MS = 500;
 const CLEANUP_MS = 15_000;

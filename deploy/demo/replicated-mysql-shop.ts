@@ -1,8 +1,8 @@
 import mysql from 'mysql2/promise';
-import type { DemoShop, DemoWords, TableCounts } from './demo-shop.js';
+import { STRAY, type DemoShop, type DemoWords, type TableCounts } from './demo-shop.js';
 import type { Flavour } from './mysql-install.js';
 import { startMysql, type MysqlServer } from './mysql-server.js';
-import { DATABASE, FIRST_CUSTOMERS, FIRST_ORDERS, Writer } from './shop.js';
+import { DATABASE, FIRST_CUSTOMERS, FIRST_ORDERS, Writer, type Side } from './shop.js';
 import { Wire } from './wire.js';
 
 const SHOP = 'shop';
@@ -33,8 +33,8 @@ const NUMBERS = `(select 1 + a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f
   from ${DIGITS} a, ${DIGITS} b, ${DIGITS} c, ${DIGITS} e, ${DIGITS} f)`;
 
 const FIRST_ROWS = `
-  insert into customers (name) select concat('customer ', n) from ${NUMBERS} x where n <= ${FIRST_CUSTOMERS} order by n;
-  insert into orders (customer_id, total) select 1 + n % ${FIRST_CUSTOMERS}, n % 300 from ${NUMBERS} x where n <= ${FIRST_ORDERS} order by n;
+  insert into customers (id, name) select n, concat('customer ', n) from ${NUMBERS} x where n <= ${FIRST_CUSTOMERS} order by n;
+  insert into orders (id, customer_id, total) select n, 1 + n % ${FIRST_CUSTOMERS}, n % 300 from ${NUMBERS} x where n <= ${FIRST_ORDERS} order by n;
   insert into order_lines select n, 1, concat('product ', n % 40), 1 + n % 3 from ${NUMBERS} x where n <= ${FIRST_ORDERS} order by n;`;
 
 const ORDER = `
@@ -43,7 +43,8 @@ const ORDER = `
   insert into order_lines values
     (last_insert_id(), 1, concat('product ', floor(rand() * 40)), 1 + floor(rand() * 3)),
     (last_insert_id(), 2, concat('product ', floor(rand() * 40)), 1 + floor(rand() * 3));
-  commit;`;
+  commit;
+  select last_insert_id() as id;`;
 
 const TABLES: readonly { name: string; columns: string }[] = [
   { name: 'customers', columns: 'id, name' },
@@ -56,6 +57,9 @@ export class ReplicatedMysqlShop implements DemoShop {
   readonly #pools = new Map<MysqlServer, mysql.Pool>();
   readonly #wire: Wire;
   readonly link = 'via: mysql';
+  readonly wayBack = 'via: mysql';
+  /** Each would wait for the tables that come from the other. */
+  readonly backBeforeSetup = false;
 
   private constructor(
     readonly source: MysqlServer,
@@ -67,9 +71,21 @@ export class ReplicatedMysqlShop implements DemoShop {
 
   /** Starts both servers, with the shop's tables and its first rows on the source; nothing is replicated yet. */
   static async start(flavour: Flavour, words: DemoWords): Promise<ReplicatedMysqlShop> {
+    // Numbers of every second row each, so that none is handed out on both sides.
+    const settings = (side: 1 | 2): Record<string, string> => ({
+      auto_increment_increment: '2',
+      auto_increment_offset: String(side),
+      ...(flavour === 'mariadb' ? { gtid_domain_id: String(side - 1) } : {}),
+    });
     const results = await Promise.allSettled([
-      startMysql({ flavour, name: 'onprem', serverId: 1, database: DATABASE }),
-      startMysql({ flavour, name: 'aws', serverId: 2, database: DATABASE, settings: { read_only: 'ON' } }),
+      startMysql({ flavour, name: 'onprem', serverId: 1, database: DATABASE, settings: settings(1) }),
+      startMysql({
+        flavour,
+        name: 'aws',
+        serverId: 2,
+        database: DATABASE,
+        settings: { ...settings(2), read_only: 'ON' },
+      }),
     ]);
     const [source, target] = results.flatMap((r) => (r.status === 'fulfilled' ? [r.value] : []));
     if (source === undefined || target === undefined) {
@@ -78,11 +94,13 @@ export class ReplicatedMysqlShop implements DemoShop {
     }
     const shop = new ReplicatedMysqlShop(source, target, words);
     try {
-      await shop.#unlogged(
-        source,
-        `create user '${SHOP}'@'%' identified by '${SHOP}'; grant all on ${DATABASE}.* to '${SHOP}'@'%';
-         create user '${REPLICATOR}'@'%' identified by '${REPLICATOR}'; grant replication slave on *.* to '${REPLICATOR}'@'%'`,
-      );
+      for (const server of [source, target]) {
+        await shop.#unlogged(
+          server,
+          `create user '${SHOP}'@'%' identified by '${SHOP}'; grant all on ${DATABASE}.* to '${SHOP}'@'%';
+           create user '${REPLICATOR}'@'%' identified by '${REPLICATOR}'; grant replication slave on *.* to '${REPLICATOR}'@'%'`,
+        );
+      }
       await shop.#on(source, SCHEMA + FIRST_ROWS);
       await shop.#wire.open();
       return shop;
@@ -93,24 +111,39 @@ export class ReplicatedMysqlShop implements DemoShop {
   }
 
   entry(port: number, password: string): string {
-    return `{ engine: mysql, url: ${JSON.stringify(`mysql://lockgate:${password}@127.0.0.1:${port}/${DATABASE}`)} }`;
+    return `{ engine: mysql, url: ${JSON.stringify(`mysql://lockgate:${password}@127.0.0.1:${port}/${DATABASE}`)}, read: on }`;
   }
 
   writer(perSecond: number): Writer {
-    const url = `mysql://${SHOP}:${SHOP}@127.0.0.1:${this.source.port}/${DATABASE}`;
-    return new Writer(async (failed) => {
-      const connection = await mysql.createConnection({ uri: url, multipleStatements: true, connectTimeout: 5_000 });
+    return new Writer(async (side, failed) => {
+      const uri = `mysql://${SHOP}:${SHOP}@127.0.0.1:${this[side].port}/${DATABASE}`;
+      const connection = await mysql.createConnection({ uri, multipleStatements: true, connectTimeout: 5_000 });
       connection.on('error', failed);
-      return { place: () => connection.query({ sql: ORDER, timeout: 10_000 }), end: () => connection.end() };
+      return {
+        async place() {
+          const [results] = await connection.query<mysql.RowDataPacket[][]>({ sql: ORDER, timeout: 10_000 });
+          return Number(results.at(-1)?.[0]?.['id']);
+        },
+        end: () => connection.end(),
+      };
     }, perSecond);
   }
 
-  async replicate(): Promise<void> {
+  replicate(): Promise<void> {
+    return this.#follow(this.target, this.#wire.port);
+  }
+
+  replicateBack(): Promise<void> {
+    return this.#follow(this.source, this.target.port);
+  }
+
+  /** Makes a server the replica of what answers at a port; what has passed through it already does not come again. */
+  async #follow(server: MysqlServer, port: number): Promise<void> {
     const login = (s: 'source' | 'master'): string =>
-      `${s}_host = '127.0.0.1', ${s}_port = ${this.#wire.port}, ${s}_user = '${REPLICATOR}', ${s}_password = '${REPLICATOR}', ${s}_connect_retry = 1`;
+      `${s}_host = '127.0.0.1', ${s}_port = ${port}, ${s}_user = '${REPLICATOR}', ${s}_password = '${REPLICATOR}', ${s}_connect_retry = 1`;
     await this.#on(
-      this.target,
-      this.source.flavour === 'mysql'
+      server,
+      server.flavour === 'mysql'
         ? `change replication source to ${login('source')}, source_auto_position = 1, get_source_public_key = 1; start replica`
         : `change master to ${login('master')}, master_use_gtid = slave_pos; start slave`,
     );
@@ -166,6 +199,35 @@ export class ReplicatedMysqlShop implements DemoShop {
     await this.#unlogged(this.source, "revoke insert on lockgate.heartbeat from 'lockgate'@'%'");
   }
 
+  async silence(side: Side): Promise<void> {
+    await this.#on(this[side], 'set global read_only = ON');
+  }
+
+  async admit(side: Side): Promise<void> {
+    await this.#on(this[side], 'set global read_only = OFF');
+  }
+
+  async missing(side: Side, orders: readonly number[]): Promise<number> {
+    const [row] = await this.#on(this[side], 'select count(*) as n from orders where id in (?)', [orders]);
+    return orders.length - Number(row?.['n']);
+  }
+
+  async addStray(): Promise<void> {
+    await this.#on(this.source, 'insert into customers (name) values (?)', [STRAY]);
+  }
+
+  async removeStray(): Promise<void> {
+    await this.#on(this.target, 'delete from customers where name = ?', [STRAY]);
+  }
+
+  async strays(): Promise<{ source: number; target: number }> {
+    const count = async (server: MysqlServer): Promise<number> => {
+      const [row] = await this.#on(server, 'select count(*) as n from customers where name = ?', [STRAY]);
+      return Number(row?.['n']);
+    };
+    return { source: await count(this.source), target: await count(this.target) };
+  }
+
   async destroy(): Promise<void> {
     this.#wire.close();
     await Promise.allSettled([...this.#pools.values()].map((pool) => pool.end()));
@@ -177,7 +239,7 @@ export class ReplicatedMysqlShop implements DemoShop {
     await this.#on(server, `set session sql_log_bin = 0; ${sql}; set session sql_log_bin = 1`);
   }
 
-  async #on(server: MysqlServer, sql: string): Promise<mysql.RowDataPacket[]> {
+  async #on(server: MysqlServer, sql: string, values: readonly unknown[] = []): Promise<mysql.RowDataPacket[]> {
     let pool = this.#pools.get(server);
     if (pool === undefined) {
       pool = mysql.createPool({
@@ -189,7 +251,7 @@ export class ReplicatedMysqlShop implements DemoShop {
       });
       this.#pools.set(server, pool);
     }
-    const [answer] = await pool.query<mysql.RowDataPacket[]>({ sql, timeout: 20_000 });
+    const [answer] = await pool.query<mysql.RowDataPacket[]>({ sql, values: [...values], timeout: 20_000 });
     return answer;
   }
 }
@@ -205,5 +267,7 @@ export function mysqlWords(flavour: Flavour): DemoWords {
     heals: 'the network is back',
     customary: mariadb ? 'show slave status' : 'show replica status',
     customaryAt: 'aws',
+    silences: 'set global read_only = ON',
+    admits: 'set global read_only = OFF',
   };
 }

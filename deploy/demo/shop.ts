@@ -37,38 +37,60 @@ export const FIRST_ROWS = `
   insert into orders (customer_id, total) select 1 + n % ${FIRST_CUSTOMERS}, n % 300 from generate_series(1, ${FIRST_ORDERS}) n;
   insert into order_lines select n, 1, 'product ' || n % 40, 1 + n % 3 from generate_series(1, ${FIRST_ORDERS}) n;`;
 
-/** One transaction: an order and its two lines. */
+/** One transaction: an order and its two lines; answers the order's number. */
 export const ORDER = `
   with placed as (
     insert into orders (customer_id, total) values (1 + floor(random() * ${FIRST_CUSTOMERS}), round((random() * 300)::numeric, 2))
     returning id
+  ), lines as (
+    insert into order_lines
+      select placed.id, line, 'product ' || floor(random() * 40), 1 + floor(random() * 3)
+        from placed, generate_series(1, 2) line
   )
-  insert into order_lines
-    select placed.id, line, 'product ' || floor(random() * 40), 1 + floor(random() * 3)
-      from placed, generate_series(1, 2) line`;
+  select id::int from placed`;
+
+/** One of the two databases, by its original role: `source` is onprem, `target` is aws, whichever carries the writes. */
+export type Side = 'source' | 'target';
 
 /** Where orders are placed: one connection of the application's. */
 export interface Till {
-  /** Commits one order. */
-  place(): Promise<unknown>;
+  /** Commits one order and answers its number. */
+  place(): Promise<number>;
   end(): Promise<void>;
 }
 
-/** Places orders one after the other and counts the commits that the server has acknowledged. */
+/** Places orders one after the other and remembers each whose commit the server has acknowledged. */
 export class Writer {
-  #acknowledged = 0;
+  readonly #acknowledged: number[] = [];
+  #firstAt: number | null = null;
+  #lastAt: number | null = null;
   #stopping = new AbortController();
   #loop: Promise<void> = Promise.resolve();
   #failure: Error | null = null;
 
   constructor(
-    private readonly open: (failed: (error: Error) => void) => Promise<Till>,
+    private readonly open: (side: Side, failed: (error: Error) => void) => Promise<Till>,
     private readonly perSecond: number,
   ) {}
 
   /** Orders whose commit was acknowledged, since the first start. */
   get acknowledged(): number {
+    return this.#acknowledged.length;
+  }
+
+  /** The numbers of those orders, in the order of their acknowledgements. */
+  get numbers(): readonly number[] {
     return this.#acknowledged;
+  }
+
+  /** `performance.now()` when the first commit since the last start was acknowledged, or null before that. */
+  get firstAt(): number | null {
+    return this.#firstAt;
+  }
+
+  /** `performance.now()` when the newest commit was acknowledged, or null before the first. */
+  get lastAt(): number | null {
+    return this.#lastAt;
   }
 
   /** Why it writes no more, or null. */
@@ -76,9 +98,10 @@ export class Writer {
     return this.#failure;
   }
 
-  /** Begins to write, or goes on; resolves once connected. */
-  async start(): Promise<void> {
-    const till = await this.open((error) => (this.#failure = error));
+  /** Begins to write to a side, or goes on there; resolves once connected. */
+  async start(side: Side): Promise<void> {
+    const till = await this.open(side, (error) => (this.#failure = error));
+    this.#firstAt = null;
     this.#stopping = new AbortController();
     this.#loop = this.#write(till, this.#stopping.signal).catch((error: unknown) => {
       this.#failure = error instanceof Error ? error : new Error(String(error));
@@ -94,8 +117,10 @@ export class Writer {
   async #write(till: Till, signal: AbortSignal): Promise<void> {
     try {
       while (!signal.aborted) {
-        await till.place();
-        this.#acknowledged += 1;
+        const number = await till.place();
+        this.#lastAt = performance.now();
+        this.#firstAt ??= this.#lastAt;
+        this.#acknowledged.push(number);
         await sleep(1000 / this.perSecond, undefined, { signal }).catch(() => undefined);
       }
     } finally {

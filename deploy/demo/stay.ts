@@ -5,7 +5,7 @@ import { GATE, MIGRATION } from './config.js';
 import { inBrief } from './gate-watch.js';
 import type { Screen } from './screen.js';
 import type { Running } from './tour.js';
-import { DATABASE } from './shop.js';
+import { DATABASE, type Side } from './shop.js';
 
 const EVERY_MS = 250;
 
@@ -21,7 +21,7 @@ export async function stay(
   quit: () => void,
 ): Promise<void> {
   const { url } = daemon;
-  await writer.start();
+  await writer.start('source');
   screen.line();
   screen.line(screen.paint('It stays up, and the shop sells again. Try:', 'bold'));
   for (const command of [
@@ -31,6 +31,8 @@ export async function stay(
     `curl -s ${url}/metrics`,
     `curl -sN ${url}/v1/events`,
     `npx tsx daemon/main.ts check ${GATE} --url ${url}`,
+    `npx tsx daemon/main.ts status --url ${url}`,
+    `npx tsx daemon/main.ts journal --url ${url}`,
     `npx tsx daemon/main.ts doctor --config ${configFile}`,
   ]) {
     screen.say(command);
@@ -41,18 +43,20 @@ export async function stay(
   screen.line(
     keys === null
       ? 'Ctrl-C ends it and removes everything.'
-      : '[b]reak  [h]eal  [q]uit: ends it and removes everything',
+      : '[b]reak  [h]eal  [s]top selling, for a fence, and go on where writes belong  [q]uit: ends it and removes everything',
   );
 
-  const act = (what: string, done: Promise<void>): void => {
+  const act = (what: string, done: Promise<string | void>): void => {
     void done.then(
-      () => screen.line(what),
+      (more) => screen.line(what + (more ?? '')),
       (error: unknown) => screen.line(`${what}: ${messageOf(error)}`),
     );
   };
+  const till = new SwitchedTill(shop, writer, daemon);
   const release = keys?.((key) => {
     if (key === 'b') act(`broken: ${shop.words.breaks}`, shop.break());
     if (key === 'h') act(`healed: ${shop.words.heals}`, shop.heal());
+    if (key === 's') act('the shop: ', till.turn());
     if (key === 'q') quit();
   });
   try {
@@ -75,4 +79,46 @@ export async function stay(
   } finally {
     release?.();
   }
+}
+
+/** The shop's writes, stopped and started by one key, so that a whole cutover can be carried out by hand. */
+class SwitchedTill {
+  #on: Side | null = 'source';
+  #turning: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    readonly shop: Running['shop'],
+    readonly writer: Running['writer'],
+    readonly daemon: Running['daemon'],
+  ) {}
+
+  /** Stops the writes, or begins them on the side where the present direction has them; answers what was done. */
+  turn(): Promise<string> {
+    const turned = this.#turning.then(() => (this.#on === null ? this.#begin() : this.#end(this.#on)));
+    this.#turning = turned.catch(() => undefined);
+    return turned;
+  }
+
+  async #end(side: Side): Promise<string> {
+    await this.writer.stop();
+    this.#on = null;
+    await this.shop.silence(side);
+    await this.shop.admit(otherThan(side));
+    return `stopped; now lockgate fence ${MIGRATION}, then promote or rollback, or go on as before`;
+  }
+
+  async #begin(): Promise<string> {
+    const { direction } = await this.daemon.migration(MIGRATION);
+    if (direction === 'unknown') return 'waits: the direction is unknown';
+    const side: Side = direction === 'forward' ? 'source' : 'target';
+    await this.shop.silence(otherThan(side));
+    await this.shop.admit(side);
+    await this.writer.start(side);
+    this.#on = side;
+    return `sells on ${side === 'source' ? 'onprem' : 'aws'}`;
+  }
+}
+
+function otherThan(side: Side): Side {
+  return side === 'source' ? 'target' : 'source';
 }

@@ -1,16 +1,16 @@
 /** The tour, step by step: each says what it expects, and fails when that is not what the API says. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { verdictText } from '../../daemon/cli/render-verdict.js';
-import { messageOf } from '../../daemon/core/errors.js';
 import { configYaml, GATE, MIGRATION, THRESHOLD } from './config.js';
-import { inBrief, watchGate, type Sample } from './gate-watch.js';
+import { cutover } from './cutover.js';
+import { watchGate, type Sample } from './gate-watch.js';
 import { Daemon, setup, writePrivate } from './lockgate.js';
 import type { DemoShop, DemoWords } from './demo-shop.js';
 import { runFolder } from './run-folder.js';
 import type { Screen } from './screen.js';
 import { DATABASE, FIRST_ORDERS, type Writer } from './shop.js';
+import { seconds, stepsOn, until } from './steps.js';
 
 /** How fast the shop sells. */
 const ORDERS_PER_SECOND = 40;
@@ -44,14 +44,10 @@ export interface Running {
   readonly configFile: string;
 }
 
-/** A step that did not go as expected; it has been told on the screen. */
-export class StepFailed extends Error {}
-
 /** Runs the whole tour; rejects with StepFailed at the first step that is not observed as expected. */
 export async function tour(options: TourOptions): Promise<Running> {
   const { screen, signal, port, holdSeconds, onEnd, words } = options;
-  const step = <T>(title: string, expected: string, run: () => Promise<[T, string]>): Promise<T> =>
-    runStep(screen, signal, title, expected, run);
+  const step = stepsOn(screen, signal);
 
   const shop = await step(words.servers, 'both accept connections', async () => {
     const from = performance.now();
@@ -68,7 +64,7 @@ export async function tour(options: TourOptions): Promise<Running> {
     async () => {
       const from = performance.now();
       const writing = shop.writer(ORDERS_PER_SECOND);
-      await writing.start();
+      await writing.start('source');
       onEnd(() => writing.stop());
       await shop.replicate();
       await until(signal, COPIED_WITHIN_MS, 'the initial copy is not finished', () => shop.copied());
@@ -76,6 +72,7 @@ export async function tour(options: TourOptions): Promise<Running> {
       await until(signal, COPIED_WITHIN_MS, 'the orders placed meanwhile are missing', async () => {
         return (await shop.orders()).target >= FIRST_ORDERS + placed && placed > 0;
       });
+      if (shop.backBeforeSetup) await wayBack(shop, screen);
       return [writing, `copied and caught up after ${seconds(from)}, ${placed} orders placed meanwhile`];
     },
   );
@@ -106,6 +103,7 @@ export async function tour(options: TourOptions): Promise<Running> {
       for (const { database, why } of shown) screen.say(`${database.padEnd(7)} ${why}`);
       screen.say(`        and ${steps.length - shown.length} grants and settings`);
       if (steps.length === 0) throw new Error('setup did nothing');
+      if (!shop.backBeforeSetup) await wayBack(shop, screen);
       return [undefined, `${steps.length} steps after ${seconds(from)}; the daemon itself creates nothing`];
     },
   );
@@ -117,15 +115,20 @@ export async function tour(options: TourOptions): Promise<Running> {
     await until(signal, READY_WITHIN_MS, 'the daemon is not ready', () => started.ready());
     return [started, `ready after ${seconds(started.startedAt)}`];
   });
-  const watching = { daemon, screen, signal };
+  const watching = { gate: GATE, daemon, screen, signal };
 
   const opens = async (from: number): Promise<Sample> => {
     const sample = await watchGate(watching, from, holdSeconds * 1000 + OPENS_WITHIN_MS, ({ verdict }) => verdict.open);
-    const took = (sample.at - from) / 1000;
-    if (took < holdSeconds) throw new Error(`open after ${took.toFixed(2)} s, before its hold of ${holdSeconds} s`);
     const short = sample.verdict.conditions.find((c) => c.state !== 'held' || c.held_seconds < c.needs_seconds);
     if (short !== undefined) throw new Error(`open although "${short.text}" is ${short.state}`);
     await expectStatus(daemon, 200);
+    return sample;
+  };
+  /** The same where the hold begins anew with `from`. */
+  const opensAfterHold = async (from: number): Promise<Sample> => {
+    const sample = await opens(from);
+    const took = (sample.at - from) / 1000;
+    if (took < holdSeconds) throw new Error(`open after ${took.toFixed(2)} s, before its hold of ${holdSeconds} s`);
     return sample;
   };
   const quote = (sample: Sample): void => screen.say(verdictText(sample.verdict, screen.paint, null));
@@ -134,7 +137,7 @@ export async function tour(options: TourOptions): Promise<Running> {
     `May I proceed? Gate ${GATE}`,
     `not open before lag was below ${THRESHOLD} for ${holdSeconds} s; then open`,
     async () => {
-      const sample = await opens(daemon.startedAt);
+      const sample = await opensAfterHold(daemon.startedAt);
       quote(sample);
       return [undefined, `open ${seconds(daemon.startedAt)} after the daemon's start; /check answers 200`];
     },
@@ -184,7 +187,7 @@ export async function tour(options: TourOptions): Promise<Running> {
   await step(`Healed: ${words.heals}`, `catches up, holds for ${holdSeconds} s anew, opens`, async () => {
     const from = performance.now();
     await shop.heal();
-    await opens(from);
+    await opensAfterHold(from);
     return [undefined, `open ${seconds(from)} after it was healed`];
   });
 
@@ -200,15 +203,18 @@ export async function tour(options: TourOptions): Promise<Running> {
       const after = `unknown after ${((sample.at - from) / 1000).toFixed(1)} s; /check answers 503`;
       const granted = performance.now();
       await shop.heal();
-      await opens(granted);
+      await opensAfterHold(granted);
       return [undefined, `${after}; granted again, open after ${seconds(granted)}`];
     },
   );
 
+  await cutover({ screen, signal, words, shop, writer, daemon, holdSeconds, step });
+
   await step(
-    'The shop stops selling, and both sides are counted',
-    'the same rows on both sides, every acknowledged order among them, and the gate open',
+    'The shop sells on as in the beginning, then stops, and both sides are counted',
+    `gate ${GATE} opens again; the same rows on both sides, every acknowledged order among them`,
     async () => {
+      await opens(performance.now());
       await writer.stop();
       if (writer.failure !== null) throw new Error(`the shop could not sell: ${writer.failure.message}`);
       await until(signal, 10_000, 'aws never had all orders', async () => {
@@ -225,9 +231,6 @@ export async function tour(options: TourOptions): Promise<Running> {
       if (differs !== undefined) throw new Error(`${differs.table} differs`);
       const sold = (counts.find((c) => c.table === 'orders')?.target ?? 0) - FIRST_ORDERS;
       if (sold !== writer.acknowledged) throw new Error(`${writer.acknowledged} orders acknowledged, ${sold} on aws`);
-      const verdict = await daemon.verdict(GATE);
-      screen.say(`gate         ${inBrief(verdict, screen)}`);
-      if (!verdict.open) throw new Error(`the gate is ${verdict.state}`);
       return [undefined, `equal, contents included; all ${sold} acknowledged orders are on aws`];
     },
   );
@@ -235,39 +238,9 @@ export async function tour(options: TourOptions): Promise<Running> {
   return { shop, writer, daemon, configFile };
 }
 
-async function runStep<T>(
-  screen: Screen,
-  signal: AbortSignal,
-  title: string,
-  expected: string,
-  run: () => Promise<[T, string]>,
-): Promise<T> {
-  signal.throwIfAborted();
-  screen.step(title, expected);
-  try {
-    const [result, seen] = await run();
-    signal.throwIfAborted();
-    screen.seen(seen);
-    return result;
-  } catch (error) {
-    signal.throwIfAborted(); // whatever failed, it was because of the interrupt
-    screen.failed(messageOf(error));
-    throw new StepFailed(`step "${title}": ${messageOf(error)}`, { cause: error });
-  }
-}
-
-/** Asks until it is so; throws with `complaint` when it is not within the limit. */
-async function until(
-  signal: AbortSignal,
-  limitMs: number,
-  complaint: string,
-  ask: () => Promise<boolean>,
-): Promise<void> {
-  const deadline = performance.now() + limitMs;
-  while (!(await ask())) {
-    if (performance.now() > deadline) throw new Error(`${complaint} after ${limitMs / 1000} s`);
-    await sleep(50, undefined, { signal });
-  }
+async function wayBack(shop: DemoShop, screen: Screen): Promise<void> {
+  await shop.replicateBack();
+  screen.say('and a second stream for the way back, from aws to onprem: nothing to carry yet');
 }
 
 async function lagOf(daemon: Daemon): Promise<{ value: number; at: number }> {
@@ -280,8 +253,4 @@ async function lagOf(daemon: Daemon): Promise<{ value: number; at: number }> {
 async function expectStatus(daemon: Daemon, status: number): Promise<void> {
   const got = await daemon.check(GATE);
   if (got !== status) throw new Error(`/check answers ${got}, not ${status}`);
-}
-
-function seconds(from: number): string {
-  return `${((performance.now() - from) / 1000).toFixed(1)} s`;
 }

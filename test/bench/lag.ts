@@ -26,10 +26,13 @@ const LINK = 'shop/forward';
 
 type Watch = 'wal' | 'notify' | 'poll' | 'binlog';
 
+/** Beside: written on the target itself, so that it passes its reader at a rate that replication could not keep. */
+export type WatchLoad = LoadName | 'bulk-beside' | 'brisk-beside';
+
 /** What was measured of one way to watch under one load. */
 export interface LagResult {
   watch: Watch;
-  load: LoadName;
+  load: WatchLoad;
   rate: LoadRate | null;
   heartbeats: number;
   /** Share of heartbeats that were noticed first by the way that was asked for. */
@@ -56,7 +59,7 @@ export interface LagPlan {
   /** Addresses of the servers themselves. */
   sides: { source: string; target: string };
   watch: Watch;
-  load: LoadName;
+  load: WatchLoad;
   startLoad: (seconds: number) => Promise<LoadRate | null>;
   seconds: number;
 }
@@ -232,7 +235,7 @@ export function lagReport(results: readonly LagResult[], busyBefore: number, tit
     `${r.watch}, ${r.load}`,
     r.rate === null
       ? '-'
-      : r.load === 'bulk'
+      : r.load.startsWith('bulk')
         ? `${(r.rate.bytesPerSecond / 1e6).toFixed(1)} MB/s`
         : `${whole(r.rate.tps)} tps`,
     whole(r.heartbeats),

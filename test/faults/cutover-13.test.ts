@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe } from 'vitest';
 import { everyMajor } from '../support/cutover-everywhere.js';
-import { Night } from '../support/cutover-night.js';
+import { Night } from '../support/postgres-night.js';
 
 describe('fences that must not drain, 13 -> 18, one direction at a time', { timeout: 60_000 }, () => {
   let night: Night;

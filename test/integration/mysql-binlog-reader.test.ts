@@ -154,16 +154,38 @@ describe.each(testedFlavours)('the binlog reader on $flavour', ({ flavour, left 
       await polled(/`server_id: 2` is that of the server or of one of its replicas/);
     });
 
-    it('two readers that call themselves the same do not fight for ever', async () => {
-      start({ daemonId: 'twin' });
+    // By a UUID of its own each of two daemons has its place on MySQL, whatever their ids; a daemon's twin has the same one.
+    it.each([
+      ['a daemon and its twin', { daemonId: 'twin' }, { daemonId: 'twin' }, false],
+      ['two daemons with one configured server_id', { serverId: 77 }, { serverId: 77 }, flavour === 'mysql'],
+    ])('%s do not fight for ever: one gives way and polls', async (_, first, second, peace) => {
+      start(first);
       await streams();
-      const other = startMysqlBed(pair, { daemonId: 'twin' });
+      const other = startMysqlBed(pair, second);
+      const begun = (of: MysqlBed): number => of.logged.filter((line) => line.startsWith('streaming')).length;
       try {
-        await bed.until(
-          'the reason',
-          () => /has taken the binlog over/.test(bed.watched().why + other.watched().why),
-          20_000,
-        );
+        await other.until('the other one to stream', () => begun(other) > 0, 20_000);
+        if (peace) {
+          await streams();
+          await other.until('both', () => other.watched().mode === 'binlog');
+        } else {
+          await polled(/has taken the binlog over.*server_id.*of its own/);
+          await bed.until('the end of the watch', () =>
+            bed.of('local-watch').some((o) => !o.watching && /has taken the binlog over/.test(o.reason ?? '')),
+          );
+        }
+        await new Promise((resolve) => setTimeout(resolve, 3_000));
+        expect([begun(bed), begun(other)]).toEqual([1, 1]);
+        expect(other.logged.filter((line) => line.includes('has taken the binlog over'))).toEqual([]);
+        expect(other.of('local-watch').at(-1)?.watching).toBe(true);
+        // Nothing goes unseen meanwhile, nor is it taken for none by whoever does not look.
+        const [mine, others] = [bed.seen.length, other.seen.length];
+        await alone(pair.target, 'insert into app.orders (customer_id) values (1)');
+        await other.until('the write', () => other.of('local-writes', others).length === 1);
+        if (!peace) {
+          await bed.until('doubt', () => bed.of('local-watch', mine).some((o) => !o.watching));
+          expect(bed.of('local-watch', mine).at(-1)?.watching).toBe(false);
+        }
       } finally {
         await other.stop();
       }

@@ -1,58 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { waitFor } from '../../deploy/demo/run-folder.js';
-import { testedFlavours } from '../support/flavours.js';
+import { testedFlavours, withoutPtHeartbeat } from '../support/flavours.js';
 import { GateWatch, workspace, type Daemon, type Workspace } from '../support/lockgate.js';
 import { mysqlScenarioYaml, setUpMysql } from '../support/mysql-scenario.js';
 import { startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 import { runAll } from '../support/pair.js';
+import { PtHeartbeat } from '../support/pt-heartbeat.js';
 
 const limit = 60_000;
 const fetchLimit = 300_000;
 
-/** What `pt-heartbeat --update --create-table` makes and sends each second, by its own clock. */
-class PtHeartbeat {
-  /** Its host's clock is off by so many seconds. */
-  skewSeconds = 0;
-  #stopping = new AbortController();
-  #loop: Promise<void> = Promise.resolve();
-
-  constructor(private readonly pair: MysqlPair) {}
-
-  async create(): Promise<void> {
-    await this.pair.onSource(`create database percona; create table percona.heartbeat (
-      ts varchar(26) not null, server_id int unsigned not null primary key, file varchar(255) default null,
-      position bigint unsigned default null, relay_master_log_file varchar(255) default null,
-      exec_master_log_pos bigint unsigned default null)`);
-  }
-
-  start(): void {
-    this.#stopping = new AbortController();
-    this.#loop = this.#run(this.#stopping.signal);
-  }
-
-  async stop(): Promise<void> {
-    this.#stopping.abort();
-    await this.#loop;
-  }
-
-  async #run(signal: AbortSignal): Promise<void> {
-    const status = this.pair.flavour === 'mysql' ? 'show binary log status' : 'show master status';
-    while (!signal.aborted) {
-      const now = new Date(Date.now() + this.skewSeconds * 1000).toISOString().slice(0, -1);
-      const [head] = await this.pair.onSource<{ File: string; Position: number }>(status);
-      await this.pair.onSource(
-        `replace into percona.heartbeat (ts, server_id, file, position, relay_master_log_file, exec_master_log_pos)
-          values (?, 1, ?, ?, null, null)`,
-        [`${now}001`.slice(0, 26), head?.File, head?.Position],
-      );
-      await sleep(1_000, undefined, { signal }).catch(() => undefined);
-    }
-  }
-}
-
 describe.each(testedFlavours)('the heartbeat of pt-heartbeat on $flavour', ({ flavour, left }) => {
-  describe.skipIf(left)('is watched instead of our own', () => {
+  describe.skipIf(left || withoutPtHeartbeat)('is watched instead of our own', () => {
     const cleanups: (() => Promise<void>)[] = [];
     let pair: MysqlPair;
     let lockgate: Workspace;
@@ -63,8 +23,10 @@ describe.each(testedFlavours)('the heartbeat of pt-heartbeat on $flavour', ({ fl
     beforeAll(async () => {
       pair = await startMysqlPair({ flavour });
       cleanups.push(() => pair.destroy());
-      writer = new PtHeartbeat(pair);
-      await writer.create();
+      writer = await PtHeartbeat.install(pair);
+      cleanups.push(() => writer.stop());
+      await writer.start();
+      await pair.settled();
       lockgate = await workspace((port) =>
         mysqlScenarioYaml(pair, { flavour })(port).replace(
           /heartbeat: \{.*\}/,
@@ -73,8 +35,6 @@ describe.each(testedFlavours)('the heartbeat of pt-heartbeat on $flavour', ({ fl
       );
       cleanups.push(() => lockgate.destroy());
       await setUpMysql(lockgate, pair);
-      writer.start();
-      cleanups.push(() => writer.stop());
       daemon = await lockgate.start();
       gate = new GateWatch(lockgate.url, 'shop/whole');
       lagGate = new GateWatch(lockgate.url, 'shop/lag');
@@ -108,7 +68,10 @@ describe.each(testedFlavours)('the heartbeat of pt-heartbeat on $flavour', ({ fl
       for (const skew of [0, 744, -744]) {
         await writer.stop();
         writer.skewSeconds = skew;
-        writer.start();
+        await writer.start();
+        const [row] = await pair.onSource<{ ts: string }>('select ts from percona.heartbeat');
+        const ahead = (Date.parse(`${row?.ts.slice(0, 23)}Z`) - Date.now()) / 1_000;
+        expect(Math.abs(ahead - skew), String(row?.ts)).toBeLessThan(30);
         await sleep(2_500);
         await opened();
         const { value, state } = (await lag()) ?? {};
@@ -153,7 +116,7 @@ describe.each(testedFlavours)('the heartbeat of pt-heartbeat on $flavour', ({ fl
         await sleep(1_500);
         expect(gate.state).not.toBe('open');
       } finally {
-        writer.start();
+        await writer.start();
         await pair.startSqlThread();
       }
       await opened();
@@ -163,7 +126,7 @@ describe.each(testedFlavours)('the heartbeat of pt-heartbeat on $flavour', ({ fl
       await writer.stop();
       await pair.onSource('delete from percona.heartbeat');
       await waitFor('the reason', 6_000, async () => (await lag())?.reason?.includes('has no row of this server'));
-      writer.start();
+      await writer.start();
       await opened();
       const unlogged = (sql: string): Promise<unknown> =>
         pair.onTargetUnlogged(sql.replaceAll('LOCKGATE', "'lockgate'@'%'"));

@@ -1,3 +1,7 @@
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import mysql from 'mysql2/promise';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { SCHEMA, TABLES } from '../../collectors/mysql/setup/objects.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
@@ -35,7 +39,9 @@ describe.each(testedFlavours)('local writes on $flavour', ({ flavour, left }) =>
     };
 
     beforeAll(async () => {
-      pair = await startMysqlPair({ flavour, settings: flavour === 'mariadb' ? { gtid_strict_mode: 'OFF' } : {} });
+      const files = { local_infile: 'ON', secure_file_priv: '' };
+      const settings = flavour === 'mariadb' ? { ...files, gtid_strict_mode: 'OFF' } : files;
+      pair = await startMysqlPair({ flavour, settings });
       await pair.onSource(`${SCHEMA.make} ${TABLES.map(({ make }) => make).join('\n')}
         create table app.plain (id int auto_increment primary key, note longtext);
         create table app.awsdms_status (n int primary key);
@@ -91,6 +97,55 @@ describe.each(testedFlavours)('local writes on $flavour', ({ flavour, left }) =>
       // Nothing of a row is kept anywhere.
       const told = JSON.stringify(bench.seen.slice(before), (_, v: unknown) => (typeof v === 'bigint' ? '' : v));
       expect(told).not.toMatch(/COMMIT|note|plain/);
+    });
+
+    it.each([
+      ['ROW', 'from the server’s own folder'],
+      ['ROW', 'from the client'],
+      ['STATEMENT', 'from the server’s own folder'],
+      ['STATEMENT', 'from the client'],
+    ])('LOAD DATA as %s, a file %s, is one stray write', async (format, where) => {
+      // Of several blocks, in which a file travels through the log.
+      const lines = Array.from({ length: 5_000 }, (_, n) => `${String(n).padStart(60, 'x')}\n`).join('');
+      const file = join(pair.target.dataDir, 'app', 'loaded.txt');
+      writeFileSync(file, lines);
+      chmodSync(file, 0o644);
+      const connection = await mysql.createConnection(pair.target.adminUrl('app'));
+      try {
+        await connection.query(`set binlog_format = '${format}'`);
+        const sql = `load data ${where === 'from the client' ? 'local' : ''} infile ? into table app.plain (note)`;
+        const fromHere = (): Readable => Readable.from([Buffer.from(lines)], { objectMode: false });
+        const [done] = await connection.query<mysql.ResultSetHeader>({
+          sql,
+          values: ['loaded.txt'],
+          infileStreamFactory: fromHere,
+        });
+        expect(done.affectedRows).toBe(5_000);
+      } finally {
+        connection.destroy();
+      }
+      await bench.reads('1', 5_000);
+      await bench.confirmed();
+      expect(bench.memory).toMatchObject({ count: 1, gaps: [] });
+    });
+
+    it('many statements of many rows in one transaction are one stray write, however long it is open', async () => {
+      const connection = await rootConnection(pair.target, 'app');
+      try {
+        const rows = "select repeat('x', 400) from orders a, orders b, orders c limit 10000";
+        await connection.query('begin');
+        for (let n = 0; n < 8; n += 1) {
+          await connection.query(`insert into plain (note) ${rows}; update orders set note = ${n} limit 5`);
+        }
+        await bench.confirmed();
+        expect(bench.memory.count).toBe(0);
+        await connection.query('commit');
+      } finally {
+        connection.destroy();
+      }
+      await bench.reads('1', 10_000);
+      await bench.confirmed();
+      expect(bench.memory).toMatchObject({ count: 1, gaps: [] });
     });
 
     it('DDL, ANALYZE, grants, what is rolled back, lockgate’s own tables, DMS’s, and what replication brings are none', async () => {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { session } from '../support/cutover-postgres.js';
 import { everyMajor } from '../support/cutover-everywhere.js';
-import { Night } from '../support/cutover-night.js';
+import { Night } from '../support/postgres-night.js';
 
 describe('fences that must not drain, 18 -> 18, both ways', { timeout: 60_000 }, () => {
   let night: Night;

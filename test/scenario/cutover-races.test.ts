@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import type { DirectionChangeJson } from '../../daemon/http/port.js';
 import { Operator, Timeline } from '../support/cutover.js';
-import { Night } from '../support/cutover-night.js';
+import { Night } from '../support/postgres-night.js';
 import { session } from '../support/cutover-postgres.js';
 import { workspace, type Daemon, type Workspace } from '../support/lockgate.js';
 

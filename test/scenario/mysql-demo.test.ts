@@ -25,6 +25,7 @@ describe.each(testedFlavours)('npm run demo -- --once --engine $flavour', ({ fla
       expect(demo.stdout).not.toContain('FAILED');
       // The number that misleads, while orders are missing.
       expect(demo.stdout).toMatch(/seconds behind: 0, IO thread: Yes, SQL thread: Yes/);
+      expect(demo.stdout.match(/✓ seen {4}writes paused for [\d.]+ m?s, .*; 0 of \d+ acknowledged/g)).toHaveLength(2);
       expect(readdirSync(folder).filter((name) => !name.startsWith('tsx-'))).toEqual([]);
     } finally {
       rmSync(folder, { recursive: true, force: true });

@@ -193,6 +193,7 @@ migrations:
       heartbeat: { interval: ${timing.intervalMs}ms }
     gates:
       lag: { require: "forward.lag ${lag}" }
+      drained: { require: fence.drained is 1 }
       whole:
         require:
           - forward.lag ${lag}

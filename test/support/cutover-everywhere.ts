@@ -1,7 +1,7 @@
 /** Fences that must not drain, whatever the versions: held against the newest ones, and against the oldest as a control. */
 import { expect, it } from 'vitest';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Night } from './cutover-night.js';
+import type { Night } from './postgres-night.js';
 
 /** Registers the cases; each leaves an open fence to `Night.tidy`. */
 export function everyMajor(night: () => Night): void {

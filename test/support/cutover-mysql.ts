@@ -7,6 +7,7 @@ import { rootConnection } from './mysql-connection.js';
 import { startMysqlPair, type MysqlPair } from './mysql-pair.js';
 import { closeRing, setUpMysql } from './mysql-scenario.js';
 import { runAll } from './pair.js';
+import { startProxy, type Proxy } from './proxy.js';
 
 /** How a bed differs from the usual one. */
 export interface MysqlCutoverOptions {
@@ -20,6 +21,8 @@ export interface MysqlCutoverOptions {
 /** A bed on MySQL or MariaDB, with its pair. */
 export interface MysqlCutover extends CutoverBed {
   readonly pair: MysqlPair;
+  /** Carries the replication from the target to the source. */
+  readonly wayBackProxy: Proxy;
 }
 
 /** Starts the servers, replication both ways, setup and the daemon. */
@@ -28,7 +31,9 @@ export async function startMysqlCutover(options: MysqlCutoverOptions): Promise<M
   try {
     const pair = await startMysqlPair(options);
     cleanups.push(() => pair.destroy());
-    await closeRing(pair);
+    const wayBackProxy = await startProxy(pair.target);
+    cleanups.push(() => wayBackProxy.close());
+    await closeRing(pair, wayBackProxy.port);
     const lockgate = await workspace(yaml(pair, options));
     cleanups.push(() => lockgate.destroy());
     await setUpMysql(lockgate, pair);
@@ -36,6 +41,7 @@ export async function startMysqlCutover(options: MysqlCutoverOptions): Promise<M
     const server = (side: Side) => (side === 'source' ? pair.source : pair.target);
     return {
       pair,
+      wayBackProxy,
       lockgate,
       daemon,
       async connect(side) {
@@ -44,7 +50,10 @@ export async function startMysqlCutover(options: MysqlCutoverOptions): Promise<M
           async write(token) {
             await connection.query('insert into orders (customer_id, amount, note) values (1, 1, ?)', [token]);
           },
-          close: () => Promise.resolve(connection.destroy()),
+          close() {
+            connection.destroy();
+            return Promise.resolve();
+          },
         };
       },
       async tokens(side) {

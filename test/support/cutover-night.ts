@@ -1,180 +1,164 @@
-/** A night on which the cutover goes wrong: one bed for many cases, and what each of them asserts of its fence. */
-import { readFileSync } from 'node:fs';
+/** A night on which the cutover goes wrong: what tests ask again and again of fences, gates, strays and the journal. */
 import { expect } from 'vitest';
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { waitFor } from '../../deploy/demo/run-folder.js';
-import type { FenceJson, SignalJson } from '../../daemon/http/port.js';
+import type { DirectionChangeJson, FenceJson } from '../../daemon/http/port.js';
 import type { JournalEntry } from '../../daemon/store/store.js';
-import { Operator, Timeline, type Side } from './cutover.js';
-import { startPostgresCutover, type PostgresCutover, type PostgresCutoverOptions } from './cutover-postgres.js';
+import { Operator, Timeline, type CutoverBed, type Side } from './cutover.js';
 
-const GATES = ['drained', 'flip-writes', 'rollback-ready', 'ramp'];
-
-/** A bed with an operator, and gates that are asked all the time. */
-export class Night {
+/** Everything that one daemon says over a night. */
+export class Night<B extends Pick<CutoverBed, 'lockgate' | 'daemon'> = CutoverBed> {
   readonly operator: Operator;
   readonly timeline: Timeline;
-  /** The configuration as it was at the beginning. */
-  readonly yaml: string;
-  private journaled = 0;
 
-  private constructor(readonly bed: PostgresCutover) {
+  constructor(
+    readonly bed: B,
+    gates: readonly string[] = ['drained', 'flip-writes', 'rollback-ready'],
+  ) {
     this.operator = new Operator(bed.lockgate.url);
-    this.timeline = new Timeline(bed.lockgate.url, GATES);
-    this.yaml = readFileSync(bed.lockgate.configFile, 'utf8');
+    this.timeline = new Timeline(bed.lockgate.url, gates);
   }
 
-  /** Starts everything, and waits until the flip could begin. */
-  static async start(options: PostgresCutoverOptions): Promise<Night> {
-    const night = new Night(await startPostgresCutover(options));
-    await night.timeline.of('flip-writes').until(['open'], 60_000);
-    return night;
+  /** A fence as it can be proved now. */
+  async look(id: string): Promise<FenceJson> {
+    const url = `${this.bed.lockgate.url}/v1/migrations/shop/fences/${id}`;
+    const response = await fetch(url, { signal: AbortSignal.timeout(15_000) });
+    const body = (await response.json()) as FenceJson;
+    expect(response.status, JSON.stringify(body)).toBe(200);
+    return body;
   }
 
-  get pair(): PostgresCutover['pair'] {
-    return this.bed.pair;
-  }
-
-  on(side: Side): PostgresCutover['pair']['onSource'] {
-    return side === 'source' ? this.pair.onSource : this.pair.onTarget;
-  }
-
-  /** Inserts an order on a side, and answers its note, by which `has` finds it. */
-  async order(side: Side = 'source'): Promise<string> {
-    const note = `case ${Math.random()}`;
-    await this.on(side)('insert into public.orders (customer_id, note) values (1, $1)', [note]);
-    return note;
-  }
-
-  /** Whether a side shows the order. */
-  async has(side: Side, note: string): Promise<boolean> {
-    return (await this.on(side)('select from public.orders where note = $1', [note])).length > 0;
-  }
-
-  /** Asks for a fence now. */
-  fence(id: string): Promise<FenceJson> {
-    return this.operator.settled(id, '0s');
-  }
-
-  /**
-   * Asks for a fence again and again: once it gives the reason, it stays placed, or unknown where it was drained, for so
-   * long. From the first question on it is never drained. Answers what it said last.
-   */
-  async withheld(id: string, reason: RegExp, forMs = 600): Promise<FenceJson> {
-    const says = async (): Promise<FenceJson> => {
-      const fence = await this.fence(id);
+  /** Asserts that a fence says neither drained nor anything final for so long, and at the end why; nor may the gate open. */
+  async holdsBack(id: string, forMs: number, because: RegExp): Promise<FenceJson> {
+    const from = performance.now();
+    let fence: FenceJson;
+    do {
+      fence = await this.look(id);
       expect(['placed', 'unknown'], JSON.stringify(fence, null, 1)).toContain(fence.state);
-      return fence;
-    };
-    let last = await waitFor(`the fence to say ${String(reason)}`, 6_000, async () => {
-      const fence = await says();
-      return fence.missing.reasons.some((r) => reason.test(r)) && fence;
-    });
-    for (const until = performance.now() + forMs; performance.now() < until;) {
-      await sleep(20);
-      last = await says();
-      expect(last.missing.reasons).toContainEqual(expect.stringMatching(reason));
-    }
-    return last;
+      await sleep(50);
+    } while (performance.now() - from < forMs);
+    expect(fence.missing.reasons.join('; ')).toMatch(because);
+    this.timeline.said('drained', from, performance.now(), ['closed', 'unknown']);
+    return fence;
   }
 
-  /** Waits until a fence is in a state. */
-  async until(id: string, state: FenceJson['state'], timeoutMs = 10_000): Promise<FenceJson> {
-    let last: FenceJson | undefined;
-    return waitFor(`fence ${id} to be ${state}`, timeoutMs, async () => {
-      last = await this.fence(id);
-      return last.state === state && last;
+  /** Waits until a fence is drained, and the gate with it. */
+  async drains(id: string, withinMs = 15_000): Promise<FenceJson> {
+    let fence = await this.look(id);
+    await waitFor('the fence to drain', withinMs, async () => {
+      fence = await this.look(id);
+      return fence.state === 'drained';
     }).catch((error: unknown) => {
-      throw new Error(`${String(error)}; it is ${JSON.stringify(last, null, 1)}`);
+      throw new Error(`${String(error)}: ${JSON.stringify(fence, null, 1)}\n${this.bed.daemon.log().slice(-3_000)}`);
     });
+    await this.timeline.of('drained').until(['open'], 3_000);
+    return fence;
   }
 
-  /** Asserts that nothing was said to be drained since then. */
-  notGreen(since: number, gate = 'drained'): void {
-    this.timeline.said(gate, since, performance.now(), ['closed', 'unknown', 'unreachable']);
+  /** Waits until a fence is in a state in which the gate is not open. */
+  async ends(id: string, state: FenceJson['state'], withinMs = 10_000): Promise<FenceJson> {
+    let fence = await this.look(id);
+    await waitFor(`the fence to be ${state}`, withinMs, async () => {
+      fence = await this.look(id);
+      return fence.state === state;
+    }).catch((error: unknown) => {
+      throw new Error(`${String(error)}: ${JSON.stringify(fence, null, 1)}`);
+    });
+    await this.timeline.of('drained').until(['closed', 'unknown'], 2_000);
+    return fence;
   }
 
-  async signal(name: string): Promise<SignalJson> {
-    const found = (await this.bed.daemon.signals()).get(name);
-    if (found === undefined) throw new Error(`there is no signal ${name}`);
-    return found;
+  /** Asserts that a change of direction is refused, and answers in which words. */
+  async refused(action: 'promote' | 'rollback', code: string, extra: Record<string, unknown> = {}): Promise<string> {
+    const { status, body } = await this.operator.change(action, extra);
+    const problem = body as unknown as { code: string; detail: string };
+    expect([status === 200, problem.code], JSON.stringify(body)).toEqual([false, code]);
+    return JSON.stringify(body);
   }
 
+  /** What the API counts of a side's strays: null when it does not know. */
   async strays(side: Side): Promise<number | null> {
     return (await this.operator.migration()).sides[side].stray_writes.count;
   }
 
-  /** Waits until so many stray writes of a side are counted, and asserts that they stay as many. */
-  async countedStrays(side: Side, count: number, forMs = 400): Promise<void> {
-    await waitFor(`${count} stray writes of the ${side}`, 5_000, async () => ((await this.strays(side)) ?? 0) >= count);
-    await sleep(forMs);
+  /** Waits for so many strays of a side, and asserts that a moment later it is not one more. */
+  async strayed(side: Side, count: number): Promise<void> {
+    await waitFor(`${count} strays on the ${side}`, 10_000, async () => (await this.strays(side)) === count);
+    await sleep(300);
     expect(await this.strays(side)).toBe(count);
   }
 
-  /** The journal's entries of a kind since `mark` was called last. */
-  async journal(kind?: string): Promise<JournalEntry[]> {
-    const all = (await this.operator.journal()).slice(this.journaled);
-    return kind === undefined ? all : all.filter((e) => e.kind === kind);
+  /** Entries of the journal since an instant, all or of one kind. */
+  async entries(since: number, kind?: string): Promise<JournalEntry[]> {
+    const of = kind === undefined ? '' : `&kind=${kind}`;
+    const at = encodeURIComponent(new Date(since).toISOString());
+    const response = await fetch(`${this.bed.lockgate.url}/v1/journal?limit=1000&since=${at}${of}`);
+    return ((await response.json()) as { entries: JournalEntry[] }).entries;
   }
 
-  /** States that the journal tells of a fence, in order. */
-  async told(id: string): Promise<unknown[]> {
-    const entries = await this.operator.journal();
-    return entries.filter((e) => e.kind === 'fence' && e.data['id'] === id).map((e) => e.data['state']);
+  /** Which states the journal has told of a fence, in order. */
+  async told(id: string): Promise<string[]> {
+    const all = await this.entries(0, 'fence');
+    return all.filter((e) => e.data['id'] === id).map((e) => String(e.data['state']));
   }
 
-  /** From here on `journal` counts. */
-  async mark(): Promise<void> {
-    this.journaled = (await this.operator.journal()).length;
+  /** Takes up a configuration that was changed by `edit`; answers what takes the old one up again. */
+  async reconfigure(edit: (text: string) => string): Promise<() => Promise<void>> {
+    const { lockgate } = this.bed;
+    const before = readFileSync(lockgate.configFile, 'utf8');
+    const take = async (text: string): Promise<void> => {
+      const at = Date.now();
+      lockgate.write(text);
+      this.bed.daemon.signal('SIGHUP');
+      await waitFor('the reload', 10_000, async () => (await this.entries(at, 'reload')).length > 0);
+    };
+    const after = edit(before);
+    expect(after).not.toBe(before);
+    await take(after);
+    return () => take(before);
   }
 
-  async attest(name: string): Promise<void> {
-    const { status } = await this.operator.post(`attestations/${name}`, { by: 'ops', note: 'compared' });
-    expect(status).toBeLessThan(300);
+  async killDaemon(): Promise<void> {
+    await this.bed.daemon.kill();
   }
 
-  /** Stops the daemon, has `meanwhile` done, and starts it again with a configuration. */
-  async restart(meanwhile: () => Promise<unknown> = () => Promise.resolve(), yaml?: string): Promise<void> {
-    if (!this.bed.daemon.exited()) await this.bed.daemon.stop();
-    await meanwhile();
-    if (yaml !== undefined) this.bed.lockgate.write(yaml);
+  async startDaemon(): Promise<void> {
     this.bed.daemon = await this.bed.lockgate.start();
   }
 
-  /** Waits until the direction is known to be this one. */
-  async direction(wanted: 'forward' | 'reverse', timeoutMs = 8_000): Promise<void> {
-    await waitFor(`the direction to be ${wanted}`, timeoutMs, async () => {
-      return (await this.operator.migration()).direction === wanted;
+  /** Declares, and answers whether that was done or refused. */
+  async tries(action: 'promote' | 'rollback'): Promise<{ done: DirectionChangeJson | null; why: string }> {
+    const { status, body } = await this.operator.change(action);
+    return { done: status === 200 ? body : null, why: JSON.stringify(body) };
+  }
+
+  /** Waits until the direction is known. */
+  async directed(): Promise<string> {
+    return waitFor('the direction to be known', 20_000, async () => {
+      const { direction } = await this.operator.migration();
+      return direction === 'unknown' ? undefined : direction;
     });
   }
 
-  /** Ends the open fence, has everything reconciled, and turns back to forward. */
+  /** Leaves everything as it was in the beginning: forward, no fence open, nothing stray. */
   async tidy(): Promise<void> {
-    const { direction, fence } = await this.operator.migration();
+    if (this.bed.daemon.exited()) await this.startDaemon();
+    await this.directed();
+    const { fence } = await this.operator.migration();
     if (fence !== null && ['placed', 'drained', 'unknown'].includes(fence.state)) await this.operator.cancel(fence.id);
-    await this.mend();
-    await this.attest('stray-writes-reconciled');
-    if (direction === 'forward') return;
-    await this.direction('reverse');
-    await this.operator.drained();
-    await this.operator.changed('rollback');
-    await this.direction('forward');
-  }
-
-  /** Takes back what a case that failed half way has left on the servers, so that the next ones tell of themselves. */
-  private async mend(): Promise<void> {
-    for (const on of [this.pair.onSource, this.pair.onTarget]) {
-      await on(`select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'`);
-      const left = await on<{ sql: string }>(
-        `select format('rollback prepared %L', gid) as sql from pg_prepared_xacts
-         union all select format('alter subscription %I enable', subname) from pg_subscription where not subenabled`,
-      );
-      for (const { sql } of left) await on(sql);
+    if ((await this.operator.migration()).direction === 'reverse') {
+      const back = await this.operator.fence();
+      await this.drains(back.id, 20_000);
+      await this.operator.changed('rollback');
     }
-  }
-
-  async stop(): Promise<void> {
-    await this.timeline.stop();
-    await this.bed.destroy();
+    await waitFor('no strays to be left', 15_000, async () => {
+      const { sides } = await this.operator.migration();
+      const counts = [sides.source.stray_writes.count, sides.target.stray_writes.count];
+      if (sides.target.stray_writes.count === 0 && (counts[0] ?? 0) === 0) return true;
+      await this.operator.post('attestations/stray-writes-reconciled', { by: 'a test', note: 'compared' });
+      return false;
+    });
+    expect((await this.operator.migration()).direction).toBe('forward');
   }
 }

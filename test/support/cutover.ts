@@ -95,6 +95,7 @@ export class Application {
 export class Operator {
   constructor(private readonly url: string) {}
 
+  // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller knows what it has asked for
   async post<T>(
     path: string,
     body: unknown,

@@ -1,5 +1,6 @@
 /** A fence with everything that it is told spelled out in seconds. */
-import { Fence, type FenceMemory, type FenceOptions, type FenceVerdict } from '../../daemon/core/fence.js';
+import { Fence, type FenceOptions, type FenceVerdict } from '../../daemon/core/fence.js';
+import type { FenceMemory } from '../../daemon/core/fence-memory.js';
 import { parsePosition, type Position } from '../../daemon/core/position.js';
 
 const S = 1_000_000;

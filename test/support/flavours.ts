@@ -1,20 +1,25 @@
 import { flavours, type Flavour } from '../../deploy/demo/mysql-install.js';
 
-/** Flavours that the run leaves out by LOCKGATE_TEST_WITHOUT (`mysql`, `mariadb,mysql`); their suites are skipped and say so. */
-const without: readonly Flavour[] = (process.env['LOCKGATE_TEST_WITHOUT'] ?? '')
+/** What a run can leave out besides a flavour. */
+const tool = 'pt-heartbeat';
+
+/** What the run leaves out by LOCKGATE_TEST_WITHOUT (`mysql`, `mariadb,pt-heartbeat`); those suites are skipped and say so. */
+const without: readonly (Flavour | typeof tool)[] = (process.env['LOCKGATE_TEST_WITHOUT'] ?? '')
   .split(',')
   .map((text) => text.trim())
   .filter((text) => text !== '')
   .map((text) => {
-    const flavour = flavours.find((each) => each === text);
-    if (flavour === undefined)
-      throw new RangeError(`LOCKGATE_TEST_WITHOUT names no engine that can be left out: ${text}`);
-    return flavour;
+    const named = [...flavours, tool].find((each) => each === text);
+    if (named === undefined) throw new RangeError(`LOCKGATE_TEST_WITHOUT names nothing that can be left out: ${text}`);
+    return named as Flavour | typeof tool;
   });
 
 if (without.length > 0) {
   process.stderr.write(`lockgate: NOT TESTED, by LOCKGATE_TEST_WITHOUT: ${without.join(', ')}\n`);
 }
+
+/** Whether the run does without the real pt-heartbeat. */
+export const withoutPtHeartbeat = without.includes(tool);
 
 interface TestedFlavour {
   readonly flavour: Flavour;

@@ -4,9 +4,11 @@ import type { Collector, CollectorContext, LinkPlan } from '../../collectors/col
 import { HeartbeatWatcher } from '../../collectors/heartbeat/watcher.js';
 import { mysqlHeartbeats } from '../../collectors/mysql/heartbeats.js';
 import { SCHEMA, TABLES } from '../../collectors/mysql/setup/objects.js';
+import { SideIdentity, identified } from '../../collectors/session/side-identity.js';
 import type { DatabaseConfig, LinkConfig } from '../../daemon/core/config.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import { SystemClock } from '../../daemon/lifecycle/clock.js';
+import type { MysqlServer } from '../../deploy/demo/mysql-server.js';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { databaseAt, planOf } from './listening.js';
 import { alone, type MysqlPair } from './mysql-pair.js';
@@ -18,15 +20,19 @@ export const bedUser = { name: 'lg', password: 'lg' };
 export async function installMysqlBed(pair: MysqlPair): Promise<void> {
   await pair.onSource(`${SCHEMA.make} ${TABLES.map(({ make }) => make).join('\n')}`);
   await pair.settled();
-  const status = pair.flavour === 'mariadb' ? 'binlog monitor, slave monitor' : 'replication client, xa_recover_admin';
-  for (const server of [pair.source, pair.target]) {
-    await alone(
-      server,
-      `set session sql_log_bin = 0; create user lg@'%' identified by 'lg';
-       grant replication slave, process, ${status} on *.* to lg@'%';
-       grant select, insert, delete on lockgate.* to lg@'%'`,
-    );
-  }
+  for (const server of [pair.source, pair.target]) await makeBedUser(server);
+}
+
+/** Makes the account of the daemon on one server, past its binlog. */
+export async function makeBedUser(server: MysqlServer): Promise<void> {
+  const status =
+    server.flavour === 'mariadb' ? 'binlog monitor, slave monitor' : 'replication client, xa_recover_admin';
+  await alone(
+    server,
+    `set session sql_log_bin = 0; create user lg@'%' identified by 'lg';
+     grant replication slave, process, ${status} on *.* to lg@'%';
+     grant select, insert, delete on lockgate.* to lg@'%'`,
+  );
 }
 
 /** How a bed differs from the usual one. */
@@ -36,6 +42,8 @@ export interface MysqlBedOptions {
   readonly targetRead?: DatabaseConfig['read'];
   readonly serverId?: number;
   readonly daemonId?: string;
+  /** Makes the collectors; those of the sources unless told. */
+  readonly collectors?: typeof mysqlHeartbeats;
 }
 
 /** Collectors at work. */
@@ -52,19 +60,22 @@ export interface MysqlBed {
 
 /** Starts writer, watcher, readers and watches of local writes, started again when they fail as the supervisor would. */
 export function startMysqlBed(pair: MysqlPair, options: MysqlBedOptions = {}): MysqlBed {
-  const database = (side: 'source' | 'target', read: DatabaseConfig['read'] = 'auto'): DatabaseConfig => ({
-    ...databaseAt(side, pair.daemonUrl(side), bedUser),
-    engine: 'mysql',
-    read,
-    ...(options.serverId === undefined ? {} : { serverId: options.serverId }),
-  });
+  const clock = new SystemClock();
+  const database = (side: 'source' | 'target', read: DatabaseConfig['read'] = 'auto'): DatabaseConfig => {
+    const db: DatabaseConfig = {
+      ...databaseAt(side, pair.daemonUrl(side), bedUser),
+      engine: 'mysql',
+      read,
+      ...(options.serverId === undefined ? {} : { serverId: options.serverId }),
+    };
+    return identified(db, new SideIdentity(db, clock));
+  };
   const [from, to] = [database('source', options.sourceRead), database('target', options.targetRead)];
   const plan: LinkPlan = planOf(from, to, { via: 'mysql', flows: ['default channel'] });
   plan.config = { ...plan.config, heartbeat: { intervalUs: 100_000, watch: options.watch ?? 'auto' } };
   const seen: Observation[] = [];
   const logged: string[] = [];
   const log = (fields: object, message: string): void => void logged.push(`${message} ${JSON.stringify(fields)}`);
-  const clock = new SystemClock();
   const daemonId = options.daemonId ?? `test-${randomBytes(3).toString('hex')}`;
   const context: CollectorContext = {
     clock,
@@ -72,7 +83,7 @@ export function startMysqlBed(pair: MysqlPair, options: MysqlBedOptions = {}): M
     daemonId,
     isPassive: (name) => name === 'target',
   };
-  const collectors = mysqlHeartbeats([from, to], [plan], context, () => false);
+  const collectors = (options.collectors ?? mysqlHeartbeats)([from, to], [plan], context, () => false);
   const stopping = new AbortController();
   const supervise = async (collector: Collector): Promise<void> => {
     while (!stopping.signal.aborted) {

@@ -1,6 +1,6 @@
 /** A whole migration over MySQL's own replication for tests: like `scenario.ts`, on MariaDB and MySQL. */
 import { startMysqlObserver } from './mysql-observer.js';
-import { replicaWords } from './mysql-dialect.js';
+import { replicaWords, sourceStatus, type BinlogPosition } from './mysql-dialect.js';
 import { alone, startMysqlPair, type MysqlPair, type MysqlPairOptions } from './mysql-pair.js';
 import { GateWatch, workspace, type Workspace } from './lockgate.js';
 import { runAll } from './pair.js';
@@ -72,8 +72,8 @@ export async function setUpMysql(lockgate: Workspace, pair: MysqlPair): Promise<
   if (result.code !== 0) throw new Error(`setup ended with ${String(result.code)}:\n${result.stdout}${result.stderr}`);
 }
 
-/** Makes the source a replica of the target as well. */
-export async function closeRing({ flavour, source, target }: MysqlPair): Promise<void> {
+/** Makes the source a replica of the target as well, by the target's own port or a proxy's. */
+export async function closeRing({ flavour, gtid, source, target }: MysqlPair, port = target.port): Promise<void> {
   const login = { user: 'replicator', password: 'replicator' };
   await alone(
     target,
@@ -84,8 +84,14 @@ export async function closeRing({ flavour, source, target }: MysqlPair): Promise
   );
   if (flavour === 'mariadb') await alone(target, 'set global gtid_domain_id = 2');
   const words = replicaWords(flavour);
-  await alone(source, words.become({ ...login, port: target.port, from: 'gtid' }));
+  const from = gtid ? 'gtid' : await headOf(flavour, target);
+  await alone(source, words.become({ ...login, port, from }));
   await alone(source, words.start);
+}
+
+async function headOf(flavour: MysqlPair['flavour'], server: MysqlPair['target']): Promise<BinlogPosition> {
+  const [row] = await alone(server, sourceStatus(flavour));
+  return { file: String(row?.['File']), position: Number(row?.['Position']) };
 }
 
 /** Starts a scenario and waits until its gates are open. */

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runCli } from '../../daemon/cli/program.js';
 import { json, startApi, verdict, type ApiServer, type Handler } from '../support/api-server.js';
-import { directionChange, fence } from '../support/fake-port.js';
+import { fence } from '../support/fake-port.js';
 import { FakeIo } from '../support/fake-io.js';
 
 const noBackend = () => Promise.reject(new Error('a client command needs no backend'));
@@ -140,13 +140,21 @@ describe('journal', () => {
     });
     const violations = { count: 3, first_position: '0/16B3900', first_at: '2026-11-22T02:00:31.000Z' };
     const change = { direction: 'reverse', from: 'forward', epoch: 2 };
+    const promotion = {
+      ...{ direction: 'reverse', epoch: 2, reason: 'cutover', forced: false, expect: 'forward', fence: 'f3' },
+      ...{ old_side: 'onprem', old_side_position: '0/16B3800', new_side: 'aws' },
+    };
+    const rollback = {
+      ...{ direction: 'forward', epoch: 3, reason: 'errors', forced: true, expect: 'reverse', fence: null },
+      ...{ old_side: 'aws', old_side_position: null, new_side: 'onprem' },
+    };
     const told = [
       entry(1, 'fence', 'runbook', fence('f1', 'placed', { note: 'OPS-41' })),
       entry(2, 'fence', 'lockgate', fence('f1', 'violated', { violations })),
       entry(3, 'fence', 'lockgate', fence('f2', 'expired')),
       entry(4, 'fence', 'lockgate', { fence: fence('f3', 'drained') }),
       entry(5, 'fence', 'lockgate', fence('f3', 'closed', { ended_because: 'promote by runbook' })),
-      entry(6, 'promote', 'runbook', directionChange({ fence: fence('f3', 'closed') })),
+      entry(6, 'promote', 'runbook', { step: 'declaring', ...promotion }),
       entry(7, 'direction', 'lockgate', { ...change, changedAt: null }),
       entry(8, 'stray-write', 'lockgate', {
         side: 'source',
@@ -154,22 +162,8 @@ describe('journal', () => {
         first_at: '2026-11-22T02:00:08.000Z',
         first_position: '0/16B3A00',
       }),
-      entry(9, 'split-brain', 'lockgate', { side: 'source', count: 2, first_at: null, first_position: null }),
-      entry(
-        10,
-        'rollback',
-        'runbook',
-        directionChange({
-          action: 'rollback',
-          direction: 'forward',
-          epoch: 3,
-          forced: true,
-          fence: null,
-          old_side_position: null,
-          reason: 'errors',
-          warnings: ['strays may have gone unseen'],
-        }),
-      ),
+      entry(9, 'split-brain', 'lockgate', { reason: 'since 02:00:09 both sides have been written to' }),
+      entry(10, 'rollback', 'runbook', { step: 'declaring', ...rollback }),
       entry(11, 'direction', 'lockgate', { from: 'reverse', direction: 'unknown', reason: 'target: cannot connect' }),
       entry(
         12,
@@ -179,6 +173,10 @@ describe('journal', () => {
       ),
       entry(13, 'split-brain', 'lockgate', { what: 'both sides' }),
       entry(14, 'fence', 'lockgate', { odd: 'shape' }),
+      entry(15, 'promote', 'runbook', { step: 'declared', ...promotion, warnings: [] }),
+      entry(16, 'rollback', 'runbook', { step: 'declared', ...rollback, warnings: ['strays may have gone unseen'] }),
+      entry(17, 'rollback', 'runbook', { step: 'failed', why: 'onprem: connection lost' }),
+      entry(18, 'promote', 'runbook', { step: 'odd', direction: 'reverse' }),
     ];
     const { url } = await api(json(200, { entries: told, next: null }));
     expect(await cli('journal', '--url', url)).toBe(0);
@@ -186,17 +184,21 @@ describe('journal', () => {
       '02:00:01Z  fence        shop  runbook   forward fence f1 PLACED; at 0/16B3748, deadline 00:01:00Z; OPS-41',
       '02:00:02Z  fence        shop  lockgate  forward fence f1 VIOLATED; 3 writes, the first at 0/16B3900, 02:00:31Z',
       '02:00:03Z  fence        shop  lockgate  forward fence f2 EXPIRED; missing 4 KiB, 12 transactions, on shop_sub; a transaction is open on the source',
-      '02:00:04Z  fence        shop  lockgate  forward fence f3 DRAINED; in 1.3s, up to 0/16B3748, by marker, position',
+      '02:00:04Z  fence        shop  lockgate  forward fence f3 DRAINED; in 1.3 s, up to 0/16B3748, by marker, position',
       '02:00:05Z  fence        shop  lockgate  forward fence f3 CLOSED; it had drained up to 0/16B3748: promote by runbook',
-      '02:00:06Z  promote      shop  runbook   direction reverse (epoch 2); fence f3 drained up to 0/16B3748 in 1.3s; the old side stood at 0/16B3800; reason: cutover',
+      '02:00:06Z  promote      shop  runbook   DECLARING: writes belong on the target = aws (direction reverse, epoch 2); on fence f3; onprem stood at 0/16B3800; reason: cutover',
       '02:00:07Z  direction    shop  lockgate  forward -> reverse (epoch 2)',
       '02:00:08Z  stray-write  shop  lockgate  1 stray write on the source, the first at 0/16B3A00, 02:00:08Z',
-      '02:00:09Z  split-brain  shop  lockgate  BOTH SIDES ARE WRITTEN TO: 2 stray writes on the source',
-      '02:00:10Z  rollback     shop  runbook   direction forward (epoch 3) FORCED; no fence; the old side could not be asked; reason: errors; WARNING: strays may have gone unseen',
+      '02:00:09Z  split-brain  shop  lockgate  BOTH SIDES ARE WRITTEN TO: since 02:00:09 both sides have been written to',
+      '02:00:10Z  rollback     shop  runbook   DECLARING BY FORCE: writes belong on the source = onprem (direction forward, epoch 3); no fence; aws could not be asked where it stood; reason: errors',
       '02:00:11Z  direction    shop  lockgate  reverse -> unknown: target: cannot connect',
       '02:00:12Z  fence        shop  runbook   reverse fence f4 CANCELLED; cancelled by runbook',
       '02:00:13Z  split-brain  shop  lockgate  BOTH SIDES ARE WRITTEN TO',
       '02:00:14Z  fence        shop  lockgate  odd=shape',
+      '02:00:15Z  promote      shop  runbook   DECLARED: writes belong on the target = aws (direction reverse, epoch 2)',
+      '02:00:16Z  rollback     shop  runbook   DECLARED BY FORCE: writes belong on the source = onprem (direction forward, epoch 3); WARNING: strays may have gone unseen',
+      '02:00:17Z  rollback     shop  runbook   FAILED, see in `lockgate status` which direction holds: onprem: connection lost',
+      '02:00:18Z  promote      shop  runbook   step=odd direction=reverse',
       '',
     ]);
   });
@@ -290,7 +292,7 @@ describe('status', () => {
     const violations = { count: 3, first_position: '0/16B3800', first_at: at };
     const cases: [unknown, string][] = [
       [fence('f1', 'placed', { deadline_at: at }), 'f1  forward  PLACED  until 2001-01-01 02:00:00Z; missing 4 KiB'],
-      [fence('f1', 'drained'), 'f1  forward  DRAINED  in 1.3s, up to 0/16B3748\n'],
+      [fence('f1', 'drained'), 'f1  forward  DRAINED  in 1.3 s, up to 0/16B3748\n'],
       [fence('f1', 'unknown'), 'f1  forward  UNKNOWN  missing 4 KiB'],
       [fence('f1', 'violated', { violations }), 'f1  forward  VIOLATED  3 writes, the first at 0/16B3800, 2001-01-01'],
       [fence('f1', 'expired', { link: 'reverse' }), 'f1  reverse  EXPIRED  missing 4 KiB'],

@@ -83,7 +83,7 @@ describe('promote and rollback', () => {
     expect(io.out).toBe(
       [
         'DONE  shop  promote  writes belong on the target now (direction reverse, epoch 2, since 2001-01-01 02:00:00Z)',
-        '  fence f1 had drained in 1.3s, up to 0/16B3748',
+        '  fence f1 had drained in 1.3 s, up to 0/16B3748',
         '  the source stood at 0/16B3800: every write there from then on is a stray',
         '  now: point writes at the target, and keep them off the source',
         '',

@@ -271,7 +271,7 @@ describe('fence: what people read', () => {
       {},
       [
         'the target has everything that the source had when the fence was placed (up to 0/16B3748)',
-        'drain time 1.3s (predicted 0.8s, at most 2.1s); proved by marker, position',
+        'drain time 1.3 s (predicted 800 ms, at most 2.1 s); proved by marker, position',
         'now: keep writes stopped, and declare it: lockgate promote shop --reason "..."',
       ],
     ],
@@ -280,7 +280,7 @@ describe('fence: what people read', () => {
       { link: 'reverse', predicted: null },
       [
         'the source has everything that the target had when the fence was placed (up to 0/16B3748)',
-        'drain time 1.3s; proved by marker, position',
+        'drain time 1.3 s; proved by marker, position',
         'now: keep writes stopped, and declare it: lockgate rollback shop --reason "..."',
       ],
     ],

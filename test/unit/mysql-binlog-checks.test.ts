@@ -7,8 +7,9 @@ import {
   replicaUuid,
 } from '../../collectors/mysql/binlog-checks.js';
 import { sortFailure } from '../../collectors/mysql/binlog-stream.js';
+import { pauseMs } from '../../collectors/mysql/binlog-reader.js';
 import type { BinlogFailure } from '../../collectors/mysql/binlog-protocol.js';
-import { SourceError } from '../../daemon/core/errors.js';
+import { SourceError, TransientError } from '../../daemon/core/errors.js';
 import { databaseAt } from '../support/listening.js';
 
 const db = databaseAt('aws', 'mysql://lg:pw@127.0.0.1:3306/app');
@@ -91,4 +92,28 @@ describe('why a stream ended', () => {
     [failure({ errno: 1045, sqlState: '28000' }), 'mysql_wrong_password'],
     [failure({ code: 'ECONNREFUSED', errno: -111 }), 'connection_refused'],
   ])('%j', (why, code) => expect(sortFailure(why, db).code).toBe(code));
+});
+
+describe('how long a reader stays off', () => {
+  const duplicate = new SourceError('binlog_duplicate', 'put out', 'hint');
+  it.each([
+    [1, 60_000, 60_000],
+    [2, 60_000, 120_000],
+    [4, 240_000, 480_000],
+    [7, 1_800_000, 3_600_000],
+    [1_000, 1_800_000, 3_600_000],
+  ])('after it was put out %i times', (evictions, least, most) => {
+    for (let n = 0; n < 100; n += 1) {
+      const pause = pauseMs(duplicate, 0, evictions);
+      expect(pause).toBeGreaterThanOrEqual(least);
+      expect(pause).toBeLessThanOrEqual(most);
+    }
+  });
+  it('is short after what mends itself, and never nothing', () => {
+    for (const failures of [0, 3, 1_000]) {
+      const pause = pauseMs(new TransientError('x', 'lost'), failures, 5);
+      expect(pause).toBeGreaterThanOrEqual(50);
+      expect(pause).toBeLessThanOrEqual(5_000);
+    }
+  });
 });

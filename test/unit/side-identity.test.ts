@@ -75,6 +75,19 @@ describe('where the sessions of a side lead', () => {
     expect(heard).toHaveLength(1);
   });
 
+  it('takes what a stream tells of a known instant for an answer to what was asked then', async () => {
+    const a = enter('one');
+    await clock.advance(1_000_000);
+    const before = clock.monotonicNow();
+    await clock.advance(1_000_000);
+    enter('two');
+    side.streamed(a, before);
+    expect(heard).toEqual([]);
+    await clock.advance(1_000);
+    side.streamed(a, clock.monotonicNow());
+    expect(heard).toHaveLength(1);
+  });
+
   it('wants six sessions in a row that agree after a split', async () => {
     const a = enter('one');
     enter('two');

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Fence, type FenceMemory, type FenceVerdict } from '../../../daemon/core/fence.js';
+import { Fence, type FenceVerdict } from '../../../daemon/core/fence.js';
+import type { FenceMemory } from '../../../daemon/core/fence-memory.js';
 import { memory } from '../../support/fence-bed.js';
 import { simulateFence, type World, type WorldTroubles } from './fence-world.js';
 import { referenceFence, type FenceEvent } from './reference-fence.js';
@@ -30,35 +31,45 @@ function ask(w: World, each: (verdict: FenceVerdict, fence: Fence, t: number, to
   const take = (e: FenceEvent): void => {
     switch (e.kind) {
       case 'watching':
-        return fence.watching(us(e.at), e.t, e.evidence, null);
+        fence.watching(us(e.at), e.t, e.evidence, null);
+        return;
       case 'lost':
-        return fence.notWatching(e.t, 'lost');
+        fence.notWatching(e.t, 'lost');
+        return;
       case 'writes':
-        return void fence.wrote(
+        fence.wrote(
           e.lsns.map((lsn) => ({ position: lsnText(lsn), committedAt: null })),
           e.t,
         );
+        return;
       case 'applied':
-        return fence.applied(`flow ${e.flow}`, { kind: 'lsn', lsn: BigInt(e.lsn) }, us(e.askedAt));
+        fence.applied(`flow ${e.flow}`, { kind: 'lsn', lsn: BigInt(e.lsn) }, us(e.askedAt));
+        return;
       case 'applied-fault':
-        return fence.appliedFault(`flow ${e.flow}`, 'a fault');
+        fence.appliedFault(`flow ${e.flow}`, 'a fault');
+        return;
       case 'look': {
         const { identity, marker, askedAt } = e;
-        return fence.looked(e.side, { identity, marker, open: e.open ? ['one'] : [], askedAt: us(askedAt) });
+        fence.looked(e.side, { identity, marker, open: e.open ? ['one'] : [], askedAt: us(askedAt) });
+        return;
       }
       case 'look-fault':
-        return fence.looked(e.side, { fault: 'a fault' });
+        fence.looked(e.side, { fault: 'a fault' });
+        return;
       case 'direction':
-        return fence.hinder('direction', e.known ? null : 'the direction is unknown');
+        fence.hinder('direction', e.known ? null : 'the direction is unknown');
+        return;
       case 'jump':
-        return fence.forget(us(e.t));
+        fence.forget(us(e.t));
+        return;
       case 'restart': {
         const kept = JSON.parse(JSON.stringify(fence.memory)) as FenceMemory;
         fence = Fence.takenUp(kept, options, us(e.t), e.t, e.watchedUntil);
         return;
       }
       case 'end':
-        return fence.end(e.state, e.t, 'by hand');
+        fence.end(e.state, e.t, 'by hand');
+        return;
       case 'judge':
     }
   };

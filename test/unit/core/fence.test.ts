@@ -53,13 +53,37 @@ describe('drained', () => {
     ],
     [
       'the source cannot be looked at',
-      (b) => (b.well(1), b.fence.looked('source', { fault: 'no privilege' })),
+      (b) => {
+        b.well(1);
+        b.fence.looked('source', { fault: 'no privilege' });
+      },
       /onprem: no privilege/,
     ],
-    ['the target cannot be looked at', (b) => (b.well(1), b.fence.looked('target', { fault: 'down' })), /aws: down/],
-    ['a flow cannot be asked', (b) => (b.well(1), b.fence.appliedFault('sub', 'no slot')), /sub: no slot/],
+    [
+      'the target cannot be looked at',
+      (b) => {
+        b.well(1);
+        b.fence.looked('target', { fault: 'down' });
+      },
+      /aws: down/,
+    ],
+    [
+      'a flow cannot be asked',
+      (b) => {
+        b.well(1);
+        b.fence.appliedFault('sub', 'no slot');
+      },
+      /sub: no slot/,
+    ],
     ['the watch is lost', (b) => b.well(1).lost(1.1), /the local writes of onprem are not watched: the reader died/],
-    ['something else is in the way', (b) => (b.well(1), b.fence.hinder('direction', 'unknown')), /^placed \| unknown$/],
+    [
+      'something else is in the way',
+      (b) => {
+        b.well(1);
+        b.fence.hinder('direction', 'unknown');
+      },
+      /^placed \| unknown$/,
+    ],
     ['the source is another server', (b) => b.well(1).source(1.1, [], 'other'), /onprem is not the server/],
     ['the target became another server', (b) => b.well(1).target(1.1, true, [], 'other'), /aws is not the server/],
     ['the watch was confirmed before the place', (b) => b.well(1).lost(1), /not watched/],
@@ -81,6 +105,28 @@ describe('drained', () => {
     expect(b.applied(1.7, '0/FFF').says(1.7)).toMatch(/^unknown \| sub lacks 1 bytes/);
     expect(b.applied(1.8, '0/2000').says(1.8)).toBe('drained');
     expect(b.target(1.9, true, [], 'other').says(1.9)).toMatch(/^unknown \| aws is not the server/);
+  });
+
+  it('goes on for a standby that was promoted with all of the place, and for no other server', () => {
+    const b = new FenceBed().well(1);
+    expect(b.says(1)).toBe('drained');
+    const was = { identity: b.fence.memory.identity.target ?? '', applied: { kind: 'lsn', lsn: 0x1000n } } as const;
+    const promoted = (part: object = {}): string => {
+      b.fence.appliedFault('sub', 'no standby any more');
+      b.fence.looked('target', { identity: 'promoted', marker: true, open: [], askedAt: b.us(1.5), was, ...part });
+      return b.says(1.5);
+    };
+    expect(promoted()).toBe('drained');
+    expect(promoted({ was: { ...was, applied: { kind: 'lsn', lsn: 0xfffn } } })).toMatch(
+      /^unknown \| aws was promoted when it had applied 0\/FFF, which is not all of 0\/1000$/,
+    );
+    expect(promoted({ was: { ...was, identity: 'yet another' } })).toMatch(/^unknown \| aws is not the server/);
+    expect(promoted({ was: undefined })).toMatch(/^unknown \| aws is not the server/);
+    expect(promoted({ marker: false })).toMatch(/^unknown \| the marker/);
+    expect(promoted({ open: ['prepared x'] })).toMatch(/^unknown \| aws: prepared x/);
+    expect(promoted()).toBe('drained');
+    // One that is still the standby that it was is judged by its flows.
+    expect(promoted({ identity: was.identity })).toMatch(/^unknown \| sub: no standby any more$/);
   });
 
   it('takes an answer no longer than it is fresh, to the microsecond', () => {
@@ -150,7 +196,7 @@ describe('drained', () => {
 
   it('asks every flow, and tells the worst of those that lack something', () => {
     const b = new FenceBed({}, { flows: ['a', 'b', 'c'] }).source(1).target(1).watching(1);
-    b.applied(1, '0/FFF', 'a').applied(1, '0/F00', 'b').applied(1, '0/1000', 'c');
+    b.applied(1, '0/F00', 'a').applied(1, '0/FFF', 'b').applied(1, '0/1000', 'c');
     expect(b.judge(1).missing).toMatchObject({ bytes: 256, transactions: null, flows: ['a', 'b'] });
     b.applied(1, '0/1000', 'a').applied(1, '0/1001', 'b');
     expect(b.says(1)).toBe('drained');
@@ -267,6 +313,10 @@ describe('expired', () => {
     b.applied(61, '0/2000');
     expect(b.judge(61)).toMatchObject({ state: 'expired', missing: { bytes: 256 }, provedAt: null });
     expect(b.restart(90).judge(90)).toMatchObject({ state: 'expired', missing: { bytes: 256 } });
+  });
+
+  it('not when all is proved at the first question after the deadline: nothing is missing then', () => {
+    expect(new FenceBed().well(60).says(60)).toBe('drained');
   });
 
   it('never once it was drained, also when that cannot be proved at the deadline, nor after a restart', () => {

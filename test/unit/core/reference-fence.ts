@@ -2,7 +2,7 @@
  * A fence as the specification words it, worked out from the list of everything that was told so far; it keeps nothing
  * between two questions but that list. Instants are milliseconds.
  */
-import type { FenceState } from '../../../daemon/core/fence.js';
+import type { FenceState } from '../../../daemon/core/fence-memory.js';
 
 export type FenceEvent = { t: number } & (
   | { kind: 'watching'; at: number; evidence: boolean }

@@ -15,8 +15,8 @@ class Side {
     this.t += seconds;
     return this;
   }
-  turn(passive: boolean | null, epoch = 0): this {
-    this.tracker.turn(passive, epoch, this.t * 1_000);
+  turn(passive: boolean | null, epoch = 0, since: number | null = null): this {
+    this.tracker.turn(passive, epoch, this.t * 1_000, since === null ? null : since * 1_000);
     return this;
   }
   watching(emptyGap = false): this {
@@ -69,6 +69,16 @@ describe('stray writes', () => {
     ['of a gap that was empty', passive().after(1).lost().after(5).watching(true), '0'],
     ['after a gap, what was seen is a bound', passive().lost().after(5).watching().wrote('0/1'), '>=1'],
     ['after a restart', passive().after(1).restart().turn(true).after(1).watching(), 'unknown'],
+    ['passive by a change that it knows nothing of', new Side().after(9).turn(true, 1, 4).watching(), 'unknown'],
+    ['the same, watched before', new Side().after(9).turn(null).watching().turn(true, 1, 4).watching(), 'unknown'],
+    ['the same, reconciled', new Side().after(9).turn(true, 1, 4).watching().clear().watching(), '0'],
+    ['the same, not watched yet', new Side().after(9).turn(true, 1, 4), 'unknown'],
+    ['active by such a change', new Side().after(9).turn(false, 1, 4).watching().turn(true, 2, 9).watching(), '0'],
+    [
+      'of one that saw the change, after a restart',
+      passive().turn(false, 1, 0).turn(true, 2, 0).watching().restart().turn(true, 2, 0).watching(true),
+      '0',
+    ],
     ['after a restart that missed nothing', passive().after(1).restart().turn(true).after(1).watching(true), '0'],
     ['latched, after a restart', passive().wrote('0/1').restart().turn(true).after(1).watching(true), '1'],
     ['reconciled', passive().wrote('0/1').lost().after(5).watching().after(1).clear().watching(), '0'],
