@@ -65,6 +65,11 @@ export class Chains {
     return memory.breaks.length > 0;
   }
 
+  /** What broke a chain first since an instant of wall clock, and is not cleared; null when nothing did. */
+  brokenSince(link: LinkId, wall: number): string | null {
+    return this.memories.get(link)?.breaks.find((b) => b.at >= wall)?.what ?? null;
+  }
+
   /** Everything, for the store. */
   get kept(): ChainMemories {
     return Object.fromEntries(this.memories);

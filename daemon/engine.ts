@@ -244,6 +244,11 @@ export class Engine {
     }
   }
 
+  /** What broke the chain of a link first since an instant of wall clock, and was not accepted; null when nothing did. */
+  brokenSince(link: LinkId, wall: number): string | null {
+    return this.chains.brokenSince(link, wall);
+  }
+
   /** Someone has reconciled the stray writes of a migration that happened before now. */
   reconcileStrays(migration: string): void {
     const m = this.migrations.get(migration);

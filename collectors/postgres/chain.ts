@@ -105,10 +105,10 @@ export class ChainCollector implements Collector {
         const startedAt = clock.monotonicNow();
         await this.#look(emit, signal);
         const spentMs = (clock.monotonicNow() - startedAt) / US_PER_MS;
-        await clock.sleep(
-          Math.max(0, (this.#eager ? Math.min(eagerMs, this.intervalMs) : this.intervalMs) - spentMs),
-          signal,
-        );
+        // While a fence is open, a flow that was made anew would tell of positions that say nothing of what it had to apply.
+        const eager = this.#eager || this.context.watchClosely?.(this.from.name) === true;
+        const pauseMs = eager ? Math.min(eagerMs, this.intervalMs) : this.intervalMs;
+        await clock.sleep(Math.max(0, pauseMs - spentMs), signal);
       }
     } finally {
       signal.removeEventListener('abort', onAbort);
