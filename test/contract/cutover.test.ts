@@ -36,7 +36,7 @@ describe('a cutover by the command line, asked of the server itself', () => {
     ]);
     expect(running.port.changes[0]?.idempotencyKey).toMatch(/^[\x20-\x7e]{16,128}$/);
     expect(await cli('status')).toBe(0);
-    expect(io.out).toContain('  fence  f1  forward  DRAINED  in 1.3s, up to 0/16B3748\n');
+    expect(io.out).toContain('  fence  f1  forward  DRAINED  in 1.3 s, up to 0/16B3748\n');
   });
 
   it('a fence that is cancelled elsewhere ends the waiting', async () => {
