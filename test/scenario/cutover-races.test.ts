@@ -27,6 +27,7 @@ describe('promotions that go wrong, 18 -> 18, both ways', { timeout: 60_000 }, (
   it('a commit at any instant around the promotion ends it, or is a stray, once', { timeout: 300_000 }, async () => {
     const application = await session(night.pair, 'source');
     const told: string[] = [];
+    let targetAt = -Infinity;
     for (let n = 0; n < attempts; n++) {
       await night.mark();
       const id = await drained();
@@ -46,10 +47,11 @@ describe('promotions that go wrong, 18 -> 18, both ways', { timeout: 60_000 }, (
         await night.countedStrays('source', 1, 300);
         expect(await night.journal('stray-write'), when).toHaveLength(1);
         expect(night.timeline.of('rollback-ready').state, when).toBe('closed');
-        // Only the old side was written to, as far as is known.
-        expect((await night.signal('split_brain')).value, when).not.toBe(1);
+        // Only the old side was written to lately: what counts as writing is a rate over ten seconds.
+        if (performance.now() - targetAt > 11_000) expect((await night.signal('split_brain')).value, when).not.toBe(1);
         if (n % 4 === 0) {
           await night.order('target');
+          targetAt = performance.now();
           await waitFor('split_brain', 5_000, async () => (await night.signal('split_brain')).value === 1);
         }
       } else {
