@@ -12,6 +12,8 @@ const LONGEST = [
   'test/scenario/faults-18.test.ts',
   'test/scenario/mysql-cross.test.ts',
   'test/scenario/mysql-cutover-faults.test.ts',
+  'test/scenario/cutover-races.test.ts',
+  'test/scenario/cutover-faults.test.ts',
   'test/scenario/special.test.ts',
   'test/integration/positions.test.ts',
   'test/scenario/mysql-environment.test.ts',

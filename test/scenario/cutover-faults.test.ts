@@ -3,14 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { session } from '../support/cutover-postgres.js';
 import { everyMajor } from '../support/cutover-everywhere.js';
-import { Night } from '../support/postgres-night.js';
+import { PostgresNight } from '../support/postgres-night.js';
 
 describe('fences that must not drain, 18 -> 18, both ways', { timeout: 60_000 }, () => {
-  let night: Night;
+  let night: PostgresNight;
   let began: number;
 
   beforeAll(async () => {
-    night = await Night.start({ bothWays: true, second: true, settings: { max_prepared_transactions: '5' } });
+    night = await PostgresNight.start({ bothWays: true, second: true, settings: { max_prepared_transactions: '5' } });
   }, 120_000);
   afterEach(() => night.tidy());
   afterAll(() => night.stop(), 60_000);
@@ -148,7 +148,7 @@ describe('fences that must not drain, 18 -> 18, both ways', { timeout: 60_000 },
     await sleep(1_000);
   });
 
-  it('what is applied and not durable yet, lost by a crash of the target: drained by what is durable', async () => {
+  it('what it was drained by survives a crash of the target that applies without flushing', async () => {
     const on = night.on('target');
     const [trigger] = await on<{ name: string }>(
       `select tgname as name from pg_trigger where tgrelid = 'lockgate.heartbeat'::regclass and not tgisinternal`,
@@ -161,22 +161,20 @@ describe('fences that must not drain, 18 -> 18, both ways', { timeout: 60_000 },
     await sleep(700);
     const note = await night.order();
     const id = await place('60s');
-    await waitFor('the order', 5_000, () => night.has('target', note));
-    const { missing } = await night.withheld(id, /^(shop|events)_sub lacks \d+ bytes/, 1_500);
-    const [wal] = await on<{ ahead: boolean }>(
-      'select pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn() as ahead',
-    );
-    expect(wal?.ahead, JSON.stringify(missing)).toBe(true);
+    await night.until(id, 'drained');
+    // Nothing can be sent once more, so that what the server has is what was durable.
+    await night.pair.replicationProxy.cut();
     await night.pair.target.kill();
     await night.withheld(id, /aws/, 300);
     await night.pair.target.start();
+    expect(await night.has('target', note)).toBe(true);
     await on('alter system reset wal_writer_delay');
     await on('select pg_reload_conf()');
     await on(`alter table lockgate.heartbeat enable always trigger ${trigger?.name ?? ''}`);
     await on('grant insert, update, delete on lockgate.heartbeat to lockgate');
+    await night.pair.replicationProxy.restore();
     await night.until(id, 'drained', 15_000);
-    expect(await night.has('target', note)).toBe(true);
-    expect(await night.told(id)).toEqual(['placed', 'drained']);
+    expect((await night.told(id)).slice(0, 2)).toEqual(['placed', 'drained']);
   });
 
   it('the target restarts while it is drained: unknown, and drained again', async () => {
@@ -224,31 +222,24 @@ describe('fences that must not drain, 18 -> 18, both ways', { timeout: 60_000 },
   it.each(['written to', 'silent'])('the source, %s, is not watched for a while', async (what) => {
     const unlock = await night.pair.lockTable();
     const note = await night.order();
-    const id = await place('10s');
+    const id = await place('5s');
     await night.withheld(id, /^shop_sub lacks/, 200);
     await night.pair.sourceProxy.cut();
     await night.withheld(id, /onprem/, 200);
     if (what === 'written to') await night.order();
     await night.pair.sourceProxy.restore();
     await unlock();
-    if (what === 'written to') {
-      const ended = await waitFor('the fence to end', 12_000, async () => {
-        const fence = await night.fence(id);
-        expect(fence.state).not.toBe('drained');
-        return fence.state !== 'placed' && fence;
-      });
-      expect(['expired', 'violated']).toContain(ended.state);
-      expect(ended.unwatched).toHaveLength(1);
-      night.notGreen(began);
-      console.log(what, ended.state, ended.missing.reasons);
-    } else {
-      const ended = await waitFor('the fence to settle', 12_000, async () => {
-        const fence = await night.fence(id);
-        return fence.state !== 'placed' && fence;
-      });
-      console.log(what, ended.state, ended.basis, ended.missing.reasons, ended.unwatched);
-      expect(await night.has('target', note)).toBe(true);
-    }
+    const ended = await waitFor('the fence to end', 8_000, async () => {
+      const fence = await night.look(id);
+      expect(fence.state).not.toBe('drained');
+      return fence.state !== 'placed' && fence;
+    });
+    // That nothing was written in the gap is not known of the active side either.
+    expect(ended.state).toBe('expired');
+    expect(ended.unwatched).toHaveLength(1);
+    expect(ended.missing.reasons).toContainEqual(expect.stringMatching(/^onprem was not watched from .* to /));
+    expect(await night.has('target', note)).toBe(true);
+    night.notGreen(began);
   });
 
   it.each(['placed', 'drained'])(
@@ -267,16 +258,13 @@ describe('fences that must not drain, 18 -> 18, both ways', { timeout: 60_000 },
     },
   );
 
-  it('lockgate restarts while the fence is drained, and nothing is written', async () => {
+  it('lockgate restarts while the fence is drained, and nothing is written: that is not known', async () => {
     const id = await place('8s');
     await night.until(id, 'drained');
     await night.restart();
-    const fence = await waitFor('the fence to settle', 8_000, async () => {
-      const fence = await night.fence(id);
-      return fence.state === 'drained' || fence.missing.reasons.some((r) => /was not watched/.test(r)) ? fence : null;
-    });
-    console.log('restart', fence.state, fence.basis, fence.missing.reasons);
-    if (fence.state === 'drained') expect(fence.basis).toContain('server-evidence');
+    const back = performance.now();
+    await night.withheld(id, /^onprem was not watched from .* \(lockgate was not running\)/, 1_000);
+    night.notGreen(back);
   });
 
   it('a subscription of another publisher is named, or one that does not exist', async () => {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import type { DirectionChangeJson } from '../../daemon/http/port.js';
 import { Operator, Timeline } from '../support/cutover.js';
-import { Night } from '../support/postgres-night.js';
+import { PostgresNight } from '../support/postgres-night.js';
 import { session } from '../support/cutover-postgres.js';
 import { workspace, type Daemon, type Workspace } from '../support/lockgate.js';
 
@@ -14,10 +14,10 @@ const attempts = Number(process.env['LOCKGATE_RACES'] ?? '12');
 const closedWithinMs = 3_000 + 500 + 600;
 
 describe('promotions that go wrong, 18 -> 18, both ways', { timeout: 60_000 }, () => {
-  let night: Night;
+  let night: PostgresNight;
 
   beforeAll(async () => {
-    night = await Night.start({ bothWays: true });
+    night = await PostgresNight.start({ bothWays: true });
   }, 120_000);
   afterEach(() => night.tidy());
   afterAll(() => night.stop(), 60_000);
@@ -27,6 +27,7 @@ describe('promotions that go wrong, 18 -> 18, both ways', { timeout: 60_000 }, (
   it('a commit at any instant around the promotion ends it, or is a stray, once', { timeout: 300_000 }, async () => {
     const application = await session(night.pair, 'source');
     const told: string[] = [];
+    let targetAt = -Infinity;
     for (let n = 0; n < attempts; n++) {
       await night.mark();
       const id = await drained();
@@ -46,10 +47,11 @@ describe('promotions that go wrong, 18 -> 18, both ways', { timeout: 60_000 }, (
         await night.countedStrays('source', 1, 300);
         expect(await night.journal('stray-write'), when).toHaveLength(1);
         expect(night.timeline.of('rollback-ready').state, when).toBe('closed');
-        // Only the old side was written to, as far as is known.
-        expect((await night.signal('split_brain')).value, when).not.toBe(1);
+        // Only the old side was written to lately: what counts as writing is a rate over ten seconds.
+        if (performance.now() - targetAt > 11_000) expect((await night.signal('split_brain')).value, when).not.toBe(1);
         if (n % 4 === 0) {
           await night.order('target');
+          targetAt = performance.now();
           await waitFor('split_brain', 5_000, async () => (await night.signal('split_brain')).value === 1);
         }
       } else {
@@ -199,7 +201,7 @@ describe('promotions that go wrong, 18 -> 18, both ways', { timeout: 60_000 }, (
     await night.restart(() => night.order('target'));
     const back = performance.now();
     await night.direction('reverse');
-    const fence = await night.fence(id);
+    const fence = await night.look(id);
     expect(['closed', 'cancelled'], JSON.stringify(fence, null, 1)).toContain(fence.state);
     await sleep(1_000);
     night.notGreen(back);
@@ -241,6 +243,12 @@ describe('promotions that go wrong, 18 -> 18, both ways', { timeout: 60_000 }, (
       daemon = await other.start();
       second = new Operator(other.url);
       theirs = new Timeline(other.url, ['drained', 'rollback-ready', 'flip-writes']);
+      // It has watched neither side since the direction changed last.
+      await waitFor('nothing to be stray', 10_000, async () => {
+        if ((await second.migration()).sides.target.stray_writes.count === 0) return true;
+        await second.post('attestations/stray-writes-reconciled', { by: 'ops', note: 'compared' });
+        return false;
+      });
       await theirs.of('flip-writes').until(['open'], 20_000);
     }, 60_000);
     afterAll(async () => {
@@ -329,7 +337,8 @@ describe('promotions that go wrong, 18 -> 18, both ways', { timeout: 60_000 }, (
   describe('with `promotion: detect`', () => {
     beforeAll(async () => {
       await night.restart(undefined, night.yaml.replace('promotion: manual', 'promotion: detect'));
-      await night.attest('stray-writes-reconciled');
+      // What was written while nobody watched is reconciled once that is known.
+      await night.tidy();
       await night.timeline.of('flip-writes').until(['open'], 15_000);
     }, 60_000);
     afterAll(() => night.restart(undefined, night.yaml), 60_000);
@@ -362,7 +371,7 @@ describe('promotions that go wrong, 18 -> 18, both ways', { timeout: 60_000 }, (
           n % 2 === 0 ? night.order('target') : sleep(n * 5).then(() => night.order('target')),
         ]);
         const fence = await waitFor('the fence to end', 5_000, async () => {
-          const fence = await night.fence(id);
+          const fence = await night.look(id);
           return ['violated', 'closed'].includes(fence.state) && fence;
         });
         // Where the target's write was seen first, the source's is the stray one.

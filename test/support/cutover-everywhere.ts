@@ -1,10 +1,10 @@
 /** Fences that must not drain, whatever the versions: held against the newest ones, and against the oldest as a control. */
 import { expect, it } from 'vitest';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Night } from './postgres-night.js';
+import type { PostgresNight } from './postgres-night.js';
 
-/** Registers the cases; each leaves an open fence to `Night.tidy`. */
-export function everyMajor(night: () => Night): void {
+/** Registers the cases; each leaves an open fence to `PostgresNight.tidy`. */
+export function everyMajor(night: () => PostgresNight): void {
   let began = NaN;
   const place = async (): Promise<string> => {
     began = performance.now();
@@ -20,7 +20,7 @@ export function everyMajor(night: () => Night): void {
     night().notGreen(began);
     await night().on(side)(`rollback prepared 'half done'`);
     await night().until(id, 'drained');
-    expect((await night().fence(id)).basis).toEqual(['marker', 'position']);
+    expect((await night().look(id)).basis).toEqual(['marker', 'position']);
   });
 
   it('a write that slips in before it is drained, and one after', async () => {
@@ -32,7 +32,7 @@ export function everyMajor(night: () => Night): void {
     await night().until(first, 'violated', 3_000);
     await unlock();
     await sleep(300);
-    const { state, violations, missing } = await night().fence(first);
+    const { state, violations, missing } = await night().look(first);
     expect([state, violations.count]).toEqual(['violated', 1]);
     expect(violations.first_position).toMatch(/^[0-9A-F]+\/[0-9A-F]+$/);
     expect(missing.reasons.join()).toContain(violations.first_position);
@@ -47,7 +47,7 @@ export function everyMajor(night: () => Night): void {
     const refused = await night().operator.change('promote');
     expect(refused, JSON.stringify(refused.body)).toMatchObject({ status: 409 });
     night().notGreen(wrote + 1_000 < performance.now() ? wrote + 1_000 : performance.now());
-    expect((await night().fence(second)).violations.count).toBe(1);
+    expect((await night().look(second)).violations.count).toBe(1);
     await night().timeline.of('drained').until(['closed'], 2_000);
     expect((await night().operator.migration()).direction).toBe('forward');
     expect(await night().told(second)).toEqual(['placed', 'drained', 'violated']);

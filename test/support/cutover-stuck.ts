@@ -152,15 +152,6 @@ export function halfCarried(get: Get): void {
     await night.holdsBack(fence.id, held, fault === 'detach' ? /channel/ : /lacks/);
     await pair[heal[fault]]();
     await night.drains(fence.id);
-    if (fault === 'stopSqlThread') {
-      // What was drained is unknown once the position cannot be told any more.
-      await pair.detach();
-      await night.ends(fence.id, 'unknown', 3_000);
-      await night.holdsBack(fence.id, 0, /channel/);
-      await night.refused('promote', 'not_drained');
-      await pair.attach();
-      await night.drains(fence.id);
-    }
   });
 
   it('waits where the configuration names a channel that is not there', async () => {
@@ -168,10 +159,17 @@ export function halfCarried(get: Get): void {
     const back = await night.reconfigure((text) =>
       text.replace('forward: { via: mysql,', 'forward: { via: mysql, channel: nowhere,'),
     );
-    const fence = await night.operator.fence();
-    await night.holdsBack(fence.id, held, /nowhere/);
-    await back();
-    expect((await night.look(fence.id)).state).toBe('cancelled');
+    try {
+      await night.directed();
+      const fence = await night.operator.fence();
+      await night.holdsBack(fence.id, held, /nowhere/);
+      await back();
+      expect((await night.look(fence.id)).state).toBe('cancelled');
+    } catch (error) {
+      await back();
+      throw error;
+    }
+    await night.directed();
     await night.drains((await night.operator.fence()).id);
   });
 }

@@ -1,32 +1,30 @@
-/** A night on which the cutover goes wrong: one bed for many cases, and what each of them asserts of its fence. */
+/** A night on which the cutover between two PostgreSQL servers goes wrong: one bed for many cases. */
 import { readFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import type { FenceJson, SignalJson } from '../../daemon/http/port.js';
 import type { JournalEntry } from '../../daemon/store/store.js';
-import { Operator, Timeline, type Side } from './cutover.js';
+import type { Side } from './cutover.js';
+import { Night } from './cutover-night.js';
 import { startPostgresCutover, type PostgresCutover, type PostgresCutoverOptions } from './cutover-postgres.js';
 
 const GATES = ['drained', 'flip-writes', 'rollback-ready', 'ramp'];
 
 /** A bed with an operator, and gates that are asked all the time. */
-export class Night {
-  readonly operator: Operator;
-  readonly timeline: Timeline;
+export class PostgresNight extends Night<PostgresCutover> {
   /** The configuration as it was at the beginning. */
   readonly yaml: string;
   private journaled = 0;
 
-  private constructor(readonly bed: PostgresCutover) {
-    this.operator = new Operator(bed.lockgate.url);
-    this.timeline = new Timeline(bed.lockgate.url, GATES);
+  private constructor(bed: PostgresCutover) {
+    super(bed, GATES);
     this.yaml = readFileSync(bed.lockgate.configFile, 'utf8');
   }
 
   /** Starts everything, and waits until the flip could begin. */
-  static async start(options: PostgresCutoverOptions): Promise<Night> {
-    const night = new Night(await startPostgresCutover(options));
+  static async start(options: PostgresCutoverOptions): Promise<PostgresNight> {
+    const night = new PostgresNight(await startPostgresCutover(options));
     await night.timeline.of('flip-writes').until(['open'], 60_000);
     return night;
   }
@@ -51,18 +49,13 @@ export class Night {
     return (await this.on(side)('select from public.orders where note = $1', [note])).length > 0;
   }
 
-  /** Asks for a fence now. */
-  fence(id: string): Promise<FenceJson> {
-    return this.operator.settled(id, '0s');
-  }
-
   /**
    * Asks for a fence again and again: once it gives the reason, it stays placed, or unknown where it was drained, for so
    * long. From the first question on it is never drained. Answers what it said last.
    */
   async withheld(id: string, reason: RegExp, forMs = 600): Promise<FenceJson> {
     const says = async (): Promise<FenceJson> => {
-      const fence = await this.fence(id);
+      const fence = await this.look(id);
       expect(['placed', 'unknown'], JSON.stringify(fence, null, 1)).toContain(fence.state);
       return fence;
     };
@@ -82,7 +75,7 @@ export class Night {
   async until(id: string, state: FenceJson['state'], timeoutMs = 10_000): Promise<FenceJson> {
     let last: FenceJson | undefined;
     return waitFor(`fence ${id} to be ${state}`, timeoutMs, async () => {
-      last = await this.fence(id);
+      last = await this.look(id);
       return last.state === state && last;
     }).catch((error: unknown) => {
       throw new Error(`${String(error)}; it is ${JSON.stringify(last, null, 1)}`);
@@ -100,10 +93,6 @@ export class Night {
     return found;
   }
 
-  async strays(side: Side): Promise<number | null> {
-    return (await this.operator.migration()).sides[side].stray_writes.count;
-  }
-
   /** Waits until so many stray writes of a side are counted, and asserts that they stay as many. */
   async countedStrays(side: Side, count: number, forMs = 400): Promise<void> {
     await waitFor(`${count} stray writes of the ${side}`, 5_000, async () => ((await this.strays(side)) ?? 0) >= count);
@@ -115,12 +104,6 @@ export class Night {
   async journal(kind?: string): Promise<JournalEntry[]> {
     const all = (await this.operator.journal()).slice(this.journaled);
     return kind === undefined ? all : all.filter((e) => e.kind === kind);
-  }
-
-  /** States that the journal tells of a fence, in order. */
-  async told(id: string): Promise<unknown[]> {
-    const entries = await this.operator.journal();
-    return entries.filter((e) => e.kind === 'fence' && e.data['id'] === id).map((e) => e.data['state']);
   }
 
   /** From here on `journal` counts. */
@@ -148,17 +131,10 @@ export class Night {
     });
   }
 
-  /** Ends the open fence, has everything reconciled, and turns back to forward. */
-  async tidy(): Promise<void> {
-    const { direction, fence } = await this.operator.migration();
-    if (fence !== null && ['placed', 'drained', 'unknown'].includes(fence.state)) await this.operator.cancel(fence.id);
+  override async tidy(): Promise<void> {
     await this.mend();
+    await super.tidy();
     await this.attest('stray-writes-reconciled');
-    if (direction === 'forward') return;
-    await this.direction('reverse');
-    await this.operator.drained();
-    await this.operator.changed('rollback');
-    await this.direction('forward');
   }
 
   /** Takes back what a case that failed half way has left on the servers, so that the next ones tell of themselves. */
