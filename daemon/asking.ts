@@ -14,10 +14,13 @@ export async function askSide<T>(
   question: (signal: AbortSignal) => Promise<T>,
   stop?: AbortSignal,
 ): Promise<T> {
-  const answered = new AbortController();
+  const ended = new AbortController();
   const limit = new AbortController();
-  const ends = stop === undefined ? [answered.signal] : [answered.signal, stop];
-  const late = clock.sleep(ASK_MS, AbortSignal.any(ends)).then((): never => {
+  // By hand and not by AbortSignal.any: a signal that lives long would keep a trace of each question for ever.
+  const end = (): void => ended.abort();
+  stop?.addEventListener('abort', end, { once: true });
+  if (stop?.aborted === true) end();
+  const late = clock.sleep(ASK_MS, ended.signal).then((): never => {
     limit.abort();
     const why = stop?.aborted === true ? 'the daemon does not wait for it any more' : `not within ${ASK_MS / 1_000} s`;
     throw new TransientError('no_answer', `it has not answered: ${why}`);
@@ -25,7 +28,8 @@ export async function askSide<T>(
   try {
     return await Promise.race([question(limit.signal), late]);
   } finally {
-    answered.abort();
+    stop?.removeEventListener('abort', end);
+    end();
   }
 }
 

@@ -6,7 +6,7 @@ import type { FenceSight, Log, SidePort } from '../collectors/collector.js';
 import { askSide } from './asking.js';
 import { US_PER_MS, type Clock, type Us } from './core/clock.js';
 import type { LinkConfig } from './core/config.js';
-import { messageOf } from './core/errors.js';
+import { LockgateError, messageOf } from './core/errors.js';
 import type { Fence, FenceVerdict } from './core/fence.js';
 import type { LocalWrites } from './core/observation.js';
 import { linkId, valueAt } from './core/signal.js';
@@ -56,6 +56,8 @@ export class KeptFence {
   private keepAt: Us = -Infinity;
   private round: Promise<void> | null = null;
   private readonly ending = new AbortController();
+  /** Aborts when it ends, or the daemon does. */
+  private readonly until: AbortSignal;
   private loop: Promise<void> = Promise.resolve();
   /** While a change of direction is declared on it: writes of the source since, which end nothing any more. */
   private closing: LocalWrite[] | null = null;
@@ -69,6 +71,7 @@ export class KeptFence {
     this.migration = migration;
     this.marker = marker;
     this.over = !fence.isOpen;
+    this.until = AbortSignal.any([this.ending.signal, parts.stopping]);
     // When it was placed, or ended before a restart, that was journaled.
     this.said = fence.isOpen ? 'placed' : state;
   }
@@ -81,7 +84,7 @@ export class KeptFence {
   /** Begins to look at both sides, as often as its state asks for. */
   run(): void {
     const { clock, log, archive, stopping } = this.parts;
-    const until = AbortSignal.any([this.ending.signal, stopping]);
+    const { until } = this;
     const loop = async (): Promise<void> => {
       while (!until.aborted && this.fence.isOpen) {
         await this.look();
@@ -182,15 +185,14 @@ export class KeptFence {
   }
 
   private async lookOnce(): Promise<void> {
-    const { clock, side, stopping } = this.parts;
-    const { fence, link, marker } = this;
-    const until = AbortSignal.any([this.ending.signal, stopping]);
+    const { clock, side } = this.parts;
+    const { fence, link, marker, until } = this;
     const id = linkId(this.migration, link.name);
     const one = async (which: 'source' | 'target', asked: (s: AbortSignal) => Promise<FenceSight>): Promise<void> => {
       try {
         fence.looked(which, await askSide(clock, asked, until));
       } catch (error) {
-        if (!until.aborted) fence.looked(which, { fault: messageOf(error) });
+        if (!until.aborted) fence.looked(which, { fault: whatAndRemedy(error) });
       }
     };
     await Promise.all([
@@ -254,4 +256,10 @@ export class KeptFence {
     // What could not be written now is not tried at every observation.
     this.keepAt = archive.has(this.fence.memory) ? -Infinity : clock.monotonicNow() + SAVE_EVERY_MS * US_PER_MS;
   }
+}
+
+/** What went wrong, and what to do about it where that is known. */
+function whatAndRemedy(error: unknown): string {
+  const hint = error instanceof LockgateError ? error.hint : null;
+  return hint === null ? messageOf(error) : `${messageOf(error)}; ${hint}`;
 }
