@@ -95,8 +95,36 @@ export class Strays {
     return this.of(migration, side).local(now);
   }
 
-  /** What `standby.stray_writes` reads. */
+  /**
+   * What `standby.stray_writes` reads: those of the passive side, and those of the other one from when it was the passive
+   * one, which a change of direction does not clear.
+   */
   reading(migration: string, direction: Direction, now: Us): Reading {
+    const own = this.ofPassive(migration, direction, now);
+    const passive = passiveSide(direction);
+    if (passive === null) return own;
+    const former = passive === 'source' ? 'target' : 'source';
+    const { count, gaps, firstPosition } = this.shown(migration, former);
+    if (count > 0) {
+      const at = firstPosition === null ? '' : `, the first at ${firstPosition}`;
+      const reasons = [`${count} stray on the ${former} from when it was the passive side${at}`, own.reason];
+      const exact = own.value !== null && own.bound === 'exact' && gaps.length === 0;
+      const reason = reasons.filter((r) => r !== null).join('; and ');
+      return { ...known((own.value ?? 0) + count, now, Infinity, reason), bound: exact ? 'exact' : 'at-least' };
+    }
+    const [gap] = gaps;
+    if (gap === undefined) return own;
+    const [from, to] = [new Date(gap.from).toISOString(), new Date(gap.to).toISOString()];
+    const missed = `the ${former} was not watched from ${from} to ${to}, when it was the passive side (${gap.reason})`;
+    if ((own.value ?? 0) > 0) return { ...own, bound: 'at-least', reason: `${own.reason ?? ''}; and ${missed}` };
+    return unknown(
+      `${missed}: a write in that time would not have been seen; compare the data, then attest stray-writes-reconciled`,
+      now,
+    );
+  }
+
+  /** The same of the side alone that is the passive one now. */
+  private ofPassive(migration: string, direction: Direction, now: Us): Reading {
     const side = passiveSide(direction);
     if (side === null) return unknown('the direction is unknown, and so is which side is passive', now);
     return this.of(migration, side).strays(now);
@@ -107,7 +135,7 @@ export class Strays {
    * Latched like the stray writes; answers whether it was latched just now.
    */
   splitBrain(migration: string, direction: Direction, now: Us, wall: number): { reading: Reading; latched: boolean } {
-    const strays = this.reading(migration, direction, now);
+    const strays = this.ofPassive(migration, direction, now);
     const passive = passiveSide(direction);
     const since = this.splits.get(migration);
     if (since !== undefined) return { reading: splitSince(since, now), latched: false };
