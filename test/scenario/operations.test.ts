@@ -233,7 +233,7 @@ describe('a daemon that runs', () => {
         gates: `${usual}
 slow: { require: "forward.lag < 5s for 5s" }
 closed: { require: "forward.lag > 1h" }
-unmeasured: { require: "split_brain is 0" }
+unmeasured: { require: "verify.mismatched_rows is 0" }
 checked: { require: "attest.backup.age < 1h" }`,
       }),
     );

@@ -136,13 +136,16 @@ export async function planCarriage(
       rivals.flatMap((r) => r.config.flows),
     );
   const sql = addToPublication(link, named ?? 'PUBLICATION', rowsByConfig(link, plan.links));
+  const twinRuns = configured !== null && runs(configured, await readSubscriptions(conn));
   const receiver = await others.look(link.to);
   if (receiver instanceof LockgateError) {
+    // Whether this way runs cannot be told, so that it is taken to.
+    if (twinRuns && conn.serverVersion < 150000) throw pingPong(link, 'its sending side is older than 15');
     return { state: 'waits', sql, reason: `${link.to.name} must be looked at first: ${receiver.message}` };
   }
   const subscriptions = await readSubscriptions(receiver);
   // One direction at a time: while either way does not exist yet, or is switched off, nothing comes round.
-  const alone = configured === null || !runs(configured, await readSubscriptions(conn)) || !runs(link, subscriptions);
+  const alone = !twinRuns || !runs(link, subscriptions);
   // Neither remedy exists on such a publisher, whatever the other side is.
   if (!alone && conn.serverVersion < 150000) throw pingPong(link, 'its sending side is older than 15');
   const twin = alone && conn.serverVersion < 150000 ? null : configured;
