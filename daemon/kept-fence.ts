@@ -212,8 +212,9 @@ export class KeptFence {
       fence.end(state, clock.wallNow(), because);
     } else fence.hinder('direction', null);
     // A flow that was made anew, or skipped something, reports positions beyond the place without having applied what
-    // lies before it; the marker tells that of its own flow only.
-    const broke = engine.brokenSince(linkId(this.migration, link.name), fence.memory.placedAt);
+    // lies before it; the marker tells that of its own flow only. A promotion breaks the chain as well, after its end.
+    const id = linkId(this.migration, link.name);
+    const broke = fence.isPromoted ? null : engine.brokenSince(id, fence.memory.placedAt);
     fence.hinder('chain', broke === null ? null : `the chain of changes broke after the fence was placed: ${broke}`);
     if (link.via !== 'dms') return;
     const age = valueAt(engine.reading(this.migration, `attest.${IN_ORDER}.age`), clock.monotonicNow());

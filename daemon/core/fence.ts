@@ -120,6 +120,11 @@ export class Fence {
     return this.#silentAt;
   }
 
+  /** Whether the target is its own standby, promoted since: no flow runs into it any more, and it is judged by what it was. */
+  get isPromoted(): boolean {
+    return this.#promoted() !== null;
+  }
+
   /** Whether it can still change. */
   get isOpen(): boolean {
     return isOpen(this.#memory.state);
