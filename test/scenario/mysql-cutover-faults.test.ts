@@ -2,7 +2,14 @@ import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
 import { startMysqlCutover, type MysqlCutover, type MysqlCutoverOptions } from '../support/cutover-mysql.js';
 import { Night } from '../support/cutover-night.js';
 import { promotionRaces } from '../support/cutover-races.js';
-import { byCoordinates, halfCarried, interrupted, openTransactions, wayBack } from '../support/cutover-stuck.js';
+import {
+  byCoordinates,
+  halfCarried,
+  interrupted,
+  openTransactions,
+  outOfOrder,
+  wayBack,
+} from '../support/cutover-stuck.js';
 import { twoDaemons } from '../support/cutover-two.js';
 import { testedFlavours } from '../support/flavours.js';
 
@@ -46,6 +53,7 @@ describe.each(testedFlavours)('a cutover that goes wrong on $flavour', { timeout
     promotionRaces(() => night);
     wayBack(() => night);
     twoDaemons(() => night);
+    outOfOrder(() => night);
   });
 
   // On MariaDB there are always GTIDs.

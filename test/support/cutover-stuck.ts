@@ -128,38 +128,6 @@ export function halfCarried(get: Get): void {
     await night.drains((await night.operator.fence()).id, 20_000);
   });
 
-  it('waits for an older transaction that the replica applies later than the marker', async () => {
-    const night = get();
-    const { pair } = night.bed;
-    const lock = await session(night, 'target');
-    const older = await session(night, 'source');
-    const applied = async (): Promise<unknown> =>
-      (await pair.onTarget('select email from customers where id = 1'))[0]?.['email'];
-    let id = '';
-    try {
-      await lock.query('begin; select * from customers where id = 1 for update');
-      // MariaDB applies out of order across domains, MySQL wherever rows do not conflict.
-      if (pair.flavour === 'mariadb') await older.query('set session gtid_domain_id = 7');
-      await older.query("update customers set email = 'blocked' where id = 1");
-      id = (await night.operator.fence()).id;
-      // On MySQL it depends on what the source has logged of their dependencies; across MariaDB's domains it always does.
-      const overtook = await waitFor('the marker to overtake it', 5_000, async () => {
-        const sql = 'select 1 from lockgate.heartbeat where run = ?';
-        return (await pair.onTarget(sql, [`fence-${id}`])).length > 0;
-      }).catch(() => false);
-      if (pair.flavour === 'mariadb') expect(overtook, 'the marker to overtake it').toBe(true);
-      expect(await applied()).not.toBe('blocked');
-      await night.holdsBack(id, held, /default channel lacks/);
-    } finally {
-      // Also when it fails: with the row locked nothing would be applied in any later case.
-      lock.destroy();
-      older.destroy();
-    }
-    await night.drains(id);
-    expect(await applied()).toBe('blocked');
-    await pair.onSource("update customers set email = 'free' where id = 1");
-  });
-
   it.each(['stopSqlThread', 'stopIoThread', 'stopReplica', 'detach'] as const)('waits after %s', async (fault) => {
     const night = get();
     const { pair } = night.bed;
@@ -337,5 +305,43 @@ export function byCoordinates(get: Get): void {
     await night.bed.stray('source');
     await night.startDaemon();
     expect((await night.ends(fence.id, 'violated', 20_000)).violations.count).toBe(1);
+  });
+}
+
+/**
+ * A replica that applies out of order. The last case of a pair: on MariaDB, where it takes another domain, the count of what
+ * was applied does not fit the positions any more once the SQL thread is stopped after it, and the chain counts as broken.
+ */
+export function outOfOrder(get: Get): void {
+  it('waits for an older transaction that the replica applies later than the marker', async () => {
+    const night = get();
+    const { pair } = night.bed;
+    const lock = await session(night, 'target');
+    const older = await session(night, 'source');
+    const applied = async (): Promise<unknown> =>
+      (await pair.onTarget('select email from customers where id = 1'))[0]?.['email'];
+    let id = '';
+    try {
+      await lock.query('begin; select * from customers where id = 1 for update');
+      // MariaDB applies out of order across domains, MySQL wherever rows do not conflict.
+      if (pair.flavour === 'mariadb') await older.query('set session gtid_domain_id = 7');
+      await older.query("update customers set email = 'blocked' where id = 1");
+      id = (await night.operator.fence()).id;
+      // On MySQL it depends on what the source has logged of their dependencies; across MariaDB's domains it always does.
+      const overtook = await waitFor('the marker to overtake it', 5_000, async () => {
+        const sql = 'select 1 from lockgate.heartbeat where run = ?';
+        return (await pair.onTarget(sql, [`fence-${id}`])).length > 0;
+      }).catch(() => false);
+      if (pair.flavour === 'mariadb') expect(overtook, 'the marker to overtake it').toBe(true);
+      expect(await applied()).not.toBe('blocked');
+      await night.holdsBack(id, held, /default channel lacks/);
+    } finally {
+      // Also when it fails: with the row locked nothing would be applied in any later case.
+      lock.destroy();
+      older.destroy();
+    }
+    await night.drains(id);
+    expect(await applied()).toBe('blocked');
+    await pair.onSource("update customers set email = 'free' where id = 1");
   });
 }
