@@ -5,6 +5,7 @@ import {
   clearChain,
   continuityReading,
   foldChain,
+  lastFound,
   newChain,
   type Break,
   type ChainFacts,
@@ -67,7 +68,7 @@ export class Chains {
 
   /** What broke a chain first since an instant of wall clock, and is not cleared; null when nothing did. */
   brokenSince(link: LinkId, wall: number): string | null {
-    return this.memories.get(link)?.breaks.find((b) => b.at >= wall)?.what ?? null;
+    return this.memories.get(link)?.breaks.find((b) => lastFound(b) >= wall)?.what ?? null;
   }
 
   /** Everything, for the store. */

@@ -3,10 +3,10 @@ import type { HeartbeatLedger } from '../heartbeat/ledger.js';
 import type { SeenRow } from '../heartbeat/watcher.js';
 import { US_PER_MS, US_PER_S, type Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { LockgateError, SourceError, messageOf } from '../../daemon/core/errors.js';
+import { LockgateError, SourceError, messageOf, reasonOf } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
-import { placeOf, reasonOf } from '../session/faults.js';
+import { placeOf } from '../session/faults.js';
 import { identityOf } from '../session/side-identity.js';
 import { tlsOptions } from '../session/tls.js';
 import { checkBinlog, positionsSql, replicaUuid, type BinlogFacts } from './binlog-checks.js';
@@ -14,7 +14,7 @@ import type { BinlogLogin, BinlogOrder, BinlogStart, LoggedHeartbeat, Passed } f
 import { streamBinlog, type BinlogNews } from './binlog-stream.js';
 import type { LogOwner } from './binlog-transactions.js';
 import { connect, homeSql, type MysqlConnection } from './connection.js';
-import { gapSince, parseMark } from './local-mark.js';
+import { gapSince, parseMark, type LogMoment } from './local-mark.js';
 import { ReadWish } from './read-wish.js';
 import { binlogStatusSql } from './source-position.js';
 import { StreamIdentity } from './stream-identity.js';
@@ -255,6 +255,9 @@ export class BinlogReader implements Collector {
     const { db, context } = this.options;
     const { daemonId } = context;
     const applicationName = `lockgate/${daemonId}/binlog`;
+    // Before the server is asked: while nothing streams the mark moves on by itself, and one that is newer than the answer
+    // would look as if the server had gone back.
+    const mark = parseMark(this.#local?.mark ?? null);
     const connection = await connect(
       db,
       { applicationName, statementTimeoutMs: 2_000, connectTimeoutMs: 3_000 },
@@ -272,7 +275,7 @@ export class BinlogReader implements Collector {
         homeSql: `SELECT ${homeSql(mariadb)} AS home`,
         home: moment.home,
         owner,
-        start: this.#startAt(facts),
+        start: this.#startAt(facts, mark),
         askEveryMs: this.#askEveryMs(),
         positionsSql: positionsSql(mariadb),
         statusSql: binlogStatusSql(connection),
@@ -285,12 +288,11 @@ export class BinlogReader implements Collector {
   }
 
   /** After a gap the binlog of that time is read again, unless nothing local can be in it. */
-  #startAt({ owner, moment, files, byPlace }: BinlogFacts): BinlogStart {
+  #startAt({ owner, moment, files, byPlace }: BinlogFacts, mark: LogMoment | null): BinlogStart {
     const local = this.#local;
     const { executed, file, offset } = moment;
     const end = byPlace || executed === '' ? { file, offset } : { gtids: executed };
     if (local === null) return end;
-    const mark = parseMark(local.mark);
     const gap = gapSince(mark, moment, files, byPlace);
     if (gap.kind === 'lost' && mark !== null) local.lost(`${placeOf(this.options.db)}: ${gap.reason}`);
     local.began({ home: moment.home, owner }, gap.kind !== 'lost');

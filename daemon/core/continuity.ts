@@ -93,6 +93,8 @@ export interface ChainFacts {
 export interface Break {
   at: number;
   what: string;
+  /** When the same was found again last, or one that found no room; left out while it never was. */
+  lastAt?: number;
 }
 
 /** What is remembered of a chain across restarts; plain JSON. */
@@ -187,12 +189,24 @@ export function breakChain(
   return { memory: { ...memory, breaks }, news };
 }
 
-/** What finds no room is no news either, or a break that lasts would be news at every look. */
+/** When a break was found last: one that is found again is one of then, too. */
+export function lastFound({ at, lastAt }: Break): number {
+  return lastAt ?? at;
+}
+
+/**
+ * What is known already is no news, but happened again; what finds no room is no news either, or a break that lasts would
+ * be news at every look, and dates the last one that is remembered.
+ */
 function latch(before: readonly Break[], found: readonly string[], wall: number): { breaks: Break[]; news: Break[] } {
+  const all = new Set(found);
   const known = new Set(before.map((b) => b.what));
-  const fresh = [...new Set(found)].filter((what) => !known.has(what)).map((what) => ({ at: wall, what }));
+  const fresh = [...all].filter((what) => !known.has(what)).map((what) => ({ at: wall, what }));
   const news = fresh.slice(0, Math.max(0, MOST_BREAKS - before.length));
-  return { breaks: [...before, ...news], news };
+  const breaks: Break[] = [...before.map((b) => (all.has(b.what) ? { ...b, lastAt: wall } : b)), ...news];
+  const last = breaks.at(-1);
+  if (news.length < fresh.length && last !== undefined) breaks[breaks.length - 1] = { ...last, lastAt: wall };
+  return { breaks, news };
 }
 
 function named(members: readonly string[]): string {
@@ -201,11 +215,11 @@ function named(members: readonly string[]): string {
 }
 
 /**
- * Clears the breaks that happened before `begunAt` (wall clock): a verification begun then found both sides equal, or
+ * Clears the breaks that last happened before `begunAt` (wall clock): a verification begun then found both sides equal, or
  * someone accepted all there are (Infinity).
  */
 export function clearChain(memory: ChainMemory, begunAt: number, wall: number): ChainMemory {
-  const breaks = memory.breaks.filter((b) => b.at >= begunAt);
+  const breaks = memory.breaks.filter((b) => lastFound(b) >= begunAt);
   return breaks.length === 0 ? { ...memory, since: wall, breaks } : { ...memory, breaks };
 }
 

@@ -15,4 +15,25 @@ describe('what broke a chain since a fence was placed', () => {
     chains.clear('shop/forward', Infinity, 4_000);
     expect(chains.brokenSince('shop/forward', 2_000)).toBeNull();
   });
+
+  it('is found again where the same happens again, though it was latched before', () => {
+    const chains = new Chains({});
+    chains.broke('shop/forward', 'made anew', 0, 1_000);
+    expect(chains.brokenSince('shop/forward', 2_000)).toBeNull();
+    expect(chains.broke('shop/forward', 'made anew', 0, 3_000).news).toEqual([]);
+    expect(chains.brokenSince('shop/forward', 2_000)).toBe('made anew');
+    // A verification that began between the two has not compared what came with the second.
+    chains.clear('shop/forward', 2_000, 4_000);
+    expect(chains.brokenSince('shop/forward', 2_000)).toBe('made anew');
+    chains.clear('shop/forward', 3_001, 5_000);
+    expect(chains.brokenSince('shop/forward', 0)).toBeNull();
+  });
+
+  it('is found where there is no room to remember it by name', () => {
+    const chains = new Chains({});
+    for (let n = 0; n < 20; n++) chains.broke('shop/forward', `break ${n}`, 0, 1_000);
+    expect(chains.brokenSince('shop/forward', 2_000)).toBeNull();
+    expect(chains.broke('shop/forward', 'one too many', 0, 3_000).news).toEqual([]);
+    expect(chains.brokenSince('shop/forward', 2_000)).toBe('break 19');
+  });
 });
