@@ -20,6 +20,7 @@ import { fenceJson } from './fence-json.js';
 import { Watches, type Seen } from './fence-watches.js';
 import type { FenceJson } from './http/port.js';
 import { KeptFence, type KeptParts } from './kept-fence.js';
+import { demandJournal, notJournaled } from './recorder.js';
 import type { Store } from './store/store.js';
 
 /** What fences are made of. */
@@ -116,7 +117,7 @@ export class Fences {
   async place(migration: string, asked: { deadlineMs: number; note: string; actor: string }): Promise<FenceJson> {
     const { engine, clock } = this.parts;
     const m = this.migration(migration);
-    this.needStore();
+    demandJournal(this.parts.store);
     const direction = engine.direction(migration);
     if (direction.direction === 'unknown') {
       throw new Refusal(409, 'direction_unknown', `the direction of ${migration} is unknown: ${direction.reason}`);
@@ -194,7 +195,7 @@ export class Fences {
     if (kept.isClosing)
       throw new Refusal(409, 'fence_closing', `a change of direction is being declared on fence ${id}`);
     // A cancelled fence that is open in the store would be taken up at the next start.
-    this.needStore();
+    demandJournal(this.parts.store);
     return kept.end('cancelled', `cancelled by ${actor}`, actor);
   }
 
@@ -298,7 +299,7 @@ export class Fences {
       missing: { bytes: null, transactions: null, flows: [], reasons: [] },
       basis: [],
     });
-    if (!this.parts.must(m.name, actor, { ...json })) throw notWritable();
+    if (!this.parts.must(m.name, actor, { ...json })) throw notJournaled();
     const before = this.newest.get(m.name);
     if (before !== undefined) this.archive.succeed(m.name, before.fence.memory);
     const kept = this.keep(link, fence);
@@ -380,11 +381,6 @@ export class Fences {
     kept.judge();
   }
 
-  private needStore(): void {
-    const { store } = this.parts;
-    if (!store.writable && !store.probe()) throw notWritable();
-  }
-
   private migration(name: string): MigrationConfig {
     const m = this.parts.config().migrations.get(name);
     if (m === undefined) throw new Refusal(404, 'not_found', `there is no migration ${name}`);
@@ -423,14 +419,6 @@ export class Fences {
     const { clock } = this.parts;
     return clock.wallNow() - (clock.monotonicNow() - at) / US_PER_MS;
   }
-}
-
-function notWritable(): Refusal {
-  return new Refusal(
-    503,
-    'store_not_writable',
-    'the journal cannot be written now, and what is not journaled is not done',
-  );
 }
 
 /** The side that a switch over a link makes the active one. */

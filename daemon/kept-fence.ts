@@ -6,7 +6,7 @@ import type { FenceSight, Log, SidePort } from '../collectors/collector.js';
 import { askSide } from './asking.js';
 import { US_PER_MS, type Clock, type Us } from './core/clock.js';
 import type { LinkConfig } from './core/config.js';
-import { LockgateError, messageOf } from './core/errors.js';
+import { messageOf, reasonOf } from './core/errors.js';
 import type { Fence, FenceVerdict } from './core/fence.js';
 import type { LocalWrites } from './core/observation.js';
 import { linkId, valueAt } from './core/signal.js';
@@ -192,7 +192,7 @@ export class KeptFence {
       try {
         fence.looked(which, await askSide(clock, asked, until));
       } catch (error) {
-        if (!until.aborted) fence.looked(which, { fault: whatAndRemedy(error) });
+        if (!until.aborted) fence.looked(which, { fault: reasonOf(error) });
       }
     };
     await Promise.all([
@@ -257,10 +257,4 @@ export class KeptFence {
     // What could not be written now is not tried at every observation.
     this.keepAt = archive.has(this.fence.memory) ? -Infinity : clock.monotonicNow() + SAVE_EVERY_MS * US_PER_MS;
   }
-}
-
-/** What went wrong, and what to do about it where that is known. */
-function whatAndRemedy(error: unknown): string {
-  const hint = error instanceof LockgateError ? error.hint : null;
-  return hint === null ? messageOf(error) : `${messageOf(error)}; ${hint}`;
 }

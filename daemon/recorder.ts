@@ -4,7 +4,7 @@
  * kept in memory, bounded, and written once the store takes writes again.
  */
 import type { Log } from '../collectors/collector.js';
-import { messageOf } from './core/errors.js';
+import { messageOf, Refusal } from './core/errors.js';
 import type { JournalDraft, Store } from './store/store.js';
 
 /** How many entries wait for a store that cannot be written; the oldest are dropped and counted. */
@@ -71,4 +71,15 @@ export class Recorder {
       return false;
     }
   }
+}
+
+/** Refuses an operator's command while the store takes no writes; it is tried first. */
+export function demandJournal(store: Store): void {
+  if (!store.writable && !store.probe()) throw notJournaled();
+}
+
+/** The refusal of what could not be written to the journal. */
+export function notJournaled(): Refusal {
+  const what = 'the journal cannot be written now, and what is not journaled is not done';
+  return new Refusal(503, 'store_not_writable', what);
 }

@@ -20,6 +20,7 @@ import type { LocalWrite } from './core/stray.js';
 import type { Engine } from './engine.js';
 import type { Fences } from './fences.js';
 import type { DirectionChange, DirectionChangeJson, FenceJson } from './http/port.js';
+import { demandJournal, notJournaled } from './recorder.js';
 import type { Store } from './store/store.js';
 
 /** What changes of direction are made of. */
@@ -131,13 +132,7 @@ export class Switchover {
     const { migration, action, actor, reason, force } = change;
     const m = config().migrations.get(migration);
     if (m === undefined) throw new Refusal(404, 'not_found', `there is no migration ${migration}`);
-    if (!store.writable && !store.probe()) {
-      throw new Refusal(
-        503,
-        'store_not_writable',
-        'the journal cannot be written now, and what is not journaled is not done',
-      );
-    }
+    demandJournal(store);
     const { epoch } = this.present(change);
     const [from, to]: [LinkName, LinkName] = action === 'promote' ? ['forward', 'reverse'] : ['reverse', 'forward'];
     const [oldSide, newSide]: [SideName, SideName] = action === 'promote' ? ['source', 'target'] : ['target', 'source'];
@@ -165,13 +160,7 @@ export class Switchover {
         old_side_position: old.stand === null ? null : formatPosition(old.stand),
         new_side: m[newSide],
       };
-      if (!this.parts.must(action, migration, actor, { step: 'declaring', ...evidence })) {
-        throw new Refusal(
-          503,
-          'store_not_writable',
-          'the journal could not be written, and what is not journaled is not done',
-        );
-      }
+      if (!this.parts.must(action, migration, actor, { step: 'declaring', ...evidence })) throw notJournaled();
       const rows = await this.declare(m, newSide, row);
       const because = `${action} declared by ${actor}: ${reason}`;
       // At once: a write of the old side is told either to the fence or to who counts strays, and to nobody twice.

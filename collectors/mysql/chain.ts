@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { US_PER_MS, type Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { LockgateError, messageOf } from '../../daemon/core/errors.js';
+import { LockgateError, messageOf, reasonOf } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.js';
-import { reasonOf } from '../session/faults.js';
 import { LazySession } from '../session/lazy-session.js';
 import { both } from '../session/pace.js';
 import { isTroubled, judgeChain, traceOf, type ChainNames, type ChainSource, type ChainTarget, type ChainTrace } from './chain-state.js'; // prettier-ignore

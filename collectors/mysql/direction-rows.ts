@@ -1,8 +1,7 @@
 import type { Clock } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { LockgateError } from '../../daemon/core/errors.js';
+import { LockgateError, reasonOf } from '../../daemon/core/errors.js';
 import type { DirectionRows } from '../../daemon/core/observation.js';
-import { reasonOf } from '../session/faults.js';
 import type { MysqlConnection } from './connection.js';
 import { errnoOf } from './mysql-errors.js';
 

@@ -1,9 +1,9 @@
+import { reasonOf } from '../../daemon/core/errors.js';
 import { US_PER_MS, type Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import type { LockgateError } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.js';
-import { reasonOf } from '../session/faults.js';
 import { keepAsking } from '../session/keep-asking.js';
 import { LazySession } from '../session/lazy-session.js';
 import { connect, quoteIdent, type MysqlConnection } from './connection.js';

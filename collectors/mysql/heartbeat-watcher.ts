@@ -1,3 +1,4 @@
+import { reasonOf } from '../../daemon/core/errors.js';
 import type { CollectorContext, LinkPlan } from '../collector.js';
 import type { HeartbeatLedger, RunKey } from '../heartbeat/ledger.js';
 import {
@@ -9,7 +10,6 @@ import {
 } from '../heartbeat/watcher.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import type { LinkId } from '../../daemon/core/signal.js';
-import { reasonOf } from '../session/faults.js';
 import { keepConnected } from '../session/keep-connected.js';
 import { connect, type MysqlConnection } from './connection.js';
 import { classify } from './mysql-errors.js';

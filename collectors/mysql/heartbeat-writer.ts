@@ -10,10 +10,9 @@ import {
 } from '../heartbeat/writer.js';
 import { US_PER_MS } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { SourceError } from '../../daemon/core/errors.js';
+import { SourceError, reasonOf } from '../../daemon/core/errors.js';
 import type { Position } from '../../daemon/core/position.js';
 import type { LinkId } from '../../daemon/core/signal.js';
-import { reasonOf } from '../session/faults.js';
 import { keepConnected } from '../session/keep-connected.js';
 import { connect, type MysqlConnection } from './connection.js';
 import { classify, isServerError } from './mysql-errors.js';

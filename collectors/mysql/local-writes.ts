@@ -1,11 +1,10 @@
 import type { Collector, CollectorContext, Emit } from '../collector.js';
 import type { Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { LockgateError } from '../../daemon/core/errors.js';
+import { LockgateError, reasonOf } from '../../daemon/core/errors.js';
 import { parseMariadbGtidSet, parseMysqlGtidSet } from '../../daemon/core/gtid.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { Position } from '../../daemon/core/position.js';
-import { reasonOf } from '../session/faults.js';
 import { LazySession } from '../session/lazy-session.js';
 import { readMoment } from './binlog-checks.js';
 import type { Passed } from './binlog-protocol.js';

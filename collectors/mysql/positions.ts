@@ -1,13 +1,12 @@
 import { US_PER_S, type Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { LockgateError } from '../../daemon/core/errors.js';
+import { LockgateError, reasonOf } from '../../daemon/core/errors.js';
 import { countMissing, type GtidSet } from '../../daemon/core/gtid.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkSignal } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.js';
 import type { PositionNeeds } from '../heartbeat/needs.js';
 import { ErrorWindow } from '../session/error-window.js';
-import { reasonOf } from '../session/faults.js';
 import { LazySession } from '../session/lazy-session.js';
 import { both, keepLooking, type Look } from '../session/pace.js';
 import { BinlogMeter, bytesAcross, type BinlogFile, type BinlogPlace } from './binlog-distance.js';

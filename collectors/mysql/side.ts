@@ -1,10 +1,10 @@
+import { reasonOf } from '../../daemon/core/errors.js';
 import { US_PER_MS, US_PER_S, type Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import type { LockgateError } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { SideSignal } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, Emit } from '../collector.js';
-import { reasonOf } from '../session/faults.js';
 import { keepAsking } from '../session/keep-asking.js';
 import { LazySession } from '../session/lazy-session.js';
 import { connect, type MysqlConnection } from './connection.js';

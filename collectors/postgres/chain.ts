@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Us } from '../../daemon/core/clock.js';
 import { US_PER_MS } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { LockgateError, messageOf } from '../../daemon/core/errors.js';
+import { LockgateError, messageOf, reasonOf } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.js';
@@ -21,7 +21,6 @@ import { connect, quoteIdent } from './connection.js';
 import { LazySession } from './lazy-session.js';
 import { targetView } from './logical-views.js';
 import { both } from '../session/pace.js';
-import { reasonOf } from './pg-errors.js';
 
 const defaultIntervalMs = 1_000;
 /** While something is being done to a flow, for what is done then (a SKIP, an origin moved) is soon gone again. */

@@ -10,10 +10,10 @@ import {
 } from '../heartbeat/watcher.js';
 import type { RunKey } from '../heartbeat/ledger.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { SourceError } from '../../daemon/core/errors.js';
+import { SourceError, reasonOf } from '../../daemon/core/errors.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { PgConnection } from './connection.js';
-import { classify, placeOf, reasonOf } from './pg-errors.js';
+import { classify, placeOf } from './pg-errors.js';
 import { keepConnected } from './reconnect.js';
 
 /** What the watcher needs to know of the WAL reader of the same database. */

@@ -10,11 +10,11 @@ import {
 import type { RunKey } from '../heartbeat/ledger.js';
 import { US_PER_MS } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { SourceError } from '../../daemon/core/errors.js';
+import { SourceError, reasonOf } from '../../daemon/core/errors.js';
 import { lsnOf, parseLsn, type Position } from '../../daemon/core/position.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { PgConnection } from './connection.js';
-import { classify, isServerError, reasonOf } from './pg-errors.js';
+import { classify, isServerError } from './pg-errors.js';
 import { keepConnected } from './reconnect.js';
 import { walEnd } from './wal-end.js';
 import { identityOf } from '../session/side-identity.js';

@@ -1,12 +1,12 @@
 import type { Collector, CollectorContext, Emit } from '../collector.js';
 import type { Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { LockgateError, TransientError, messageOf } from '../../daemon/core/errors.js';
+import { LockgateError, TransientError, messageOf, reasonOf } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import { LazySession } from './lazy-session.js';
 import { areMatviews, gapIsEmpty, isInitialCopy, lookLocally, readMatviews, type LocalLook } from './local-proof.js';
 import { LocalStream } from './local-stream.js';
-import { placeOf, reasonOf } from './pg-errors.js';
+import { placeOf } from './pg-errors.js';
 import { localApplicationName } from './wal-checks.js';
 import { pauseMs } from './wal-guard.js';
 

@@ -177,9 +177,3 @@ export function classify(error: unknown, db?: DatabaseConfig): TransientError | 
   const Kind = rule.kind === 'source' ? SourceError : TransientError;
   return new Kind(rule.code, message, rule.hint, { cause: error });
 }
-
-/** An error's message together with what to do about it, as reasons show it. */
-export function reasonOf(error: unknown): string {
-  const hint = error instanceof LockgateError ? error.hint : null;
-  return hint === null ? messageOf(error) : `${messageOf(error)}; ${hint}`;
-}

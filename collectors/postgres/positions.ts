@@ -1,6 +1,6 @@
 import type { Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig, LinkConfig } from '../../daemon/core/config.js';
-import { LockgateError } from '../../daemon/core/errors.js';
+import { LockgateError, reasonOf } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import { bytesBetween, formatLsn } from '../../daemon/core/position.js';
 import type { LinkId, LinkSignal } from '../../daemon/core/signal.js';
@@ -30,7 +30,6 @@ import {
   type TargetView,
 } from './logical-views.js';
 import { both, keepLooking, type Look } from '../session/pace.js';
-import { reasonOf } from './pg-errors.js';
 import { LazySession } from './lazy-session.js';
 import { LogRate } from '../session/log-rate.js';
 import { judgeRetained, judgeRunway, type SlotRetention } from './retention.js';

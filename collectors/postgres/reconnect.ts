@@ -1,9 +1,8 @@
 import type { CollectorContext } from '../collector.js';
 import { US_PER_MS, US_PER_S } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { SourceError, messageOf } from '../../daemon/core/errors.js';
+import { SourceError, messageOf, reasonOf } from '../../daemon/core/errors.js';
 import { connect, type ConnectOptions, type PgConnection } from './connection.js';
-import { reasonOf } from './pg-errors.js';
 
 /** What `keepConnected` needs to know. */
 export interface ReconnectOptions {

@@ -1,11 +1,10 @@
 import { US_PER_MS, US_PER_S, type Clock, type Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { LockgateError } from '../../daemon/core/errors.js';
+import { LockgateError, reasonOf } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { SideSignal } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, Emit } from '../collector.js';
 import { quoteIdent, type PgConnection } from './connection.js';
-import { reasonOf } from './pg-errors.js';
 import { LazySession } from './lazy-session.js';
 
 /** One row of `lockgate.direction`. */

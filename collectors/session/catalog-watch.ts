@@ -1,9 +1,8 @@
 import { US_PER_MS, type Us } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { LockgateError } from '../../daemon/core/errors.js';
+import { LockgateError, reasonOf } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { Collector, CollectorContext, Emit } from '../collector.js';
-import { reasonOf } from './faults.js';
 import { both } from './pace.js';
 
 /** What was seen, still to be given its instant and how long it may be used. */

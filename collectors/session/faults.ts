@@ -1,5 +1,5 @@
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { LockgateError, SourceError, TransientError, messageOf } from '../../daemon/core/errors.js';
+import { SourceError, TransientError, messageOf } from '../../daemon/core/errors.js';
 
 /** What a code of an error means: whether it may pass by itself, a stable code of ours, and what to do about it. */
 export interface Rule {
@@ -92,10 +92,4 @@ export function faultOf(
   const tag = code === null ? '' : ` [${code}]`;
   const Kind = rule.kind === 'source' ? SourceError : TransientError;
   return new Kind(rule.code, `${where}${textOf(error)}${tag}`, rule.hint, { cause: error });
-}
-
-/** An error's message together with what to do about it, as reasons show it. */
-export function reasonOf(error: unknown): string {
-  const hint = error instanceof LockgateError ? error.hint : null;
-  return hint === null ? messageOf(error) : `${messageOf(error)}; ${hint}`;
 }

@@ -1,7 +1,6 @@
 import type { CollectorContext } from '../collector.js';
 import { US_PER_MS, US_PER_S } from '../../daemon/core/clock.js';
-import { SourceError, messageOf } from '../../daemon/core/errors.js';
-import { reasonOf } from './faults.js';
+import { SourceError, messageOf, reasonOf } from '../../daemon/core/errors.js';
 import type { Open, Session } from './session.js';
 
 /** What `keepConnected` needs to know. */

@@ -67,3 +67,9 @@ export function formatProblem(p: ConfigProblem): string {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** An error's message together with what to do about it, as reasons show it. */
+export function reasonOf(error: unknown): string {
+  const hint = error instanceof LockgateError ? error.hint : null;
+  return hint === null ? messageOf(error) : `${messageOf(error)}; ${hint}`;
+}

@@ -43,3 +43,16 @@ export class FakeIo implements Io {
     return this.#listeners.size;
   }
 }
+
+/** For commands that only talk to a daemon. */
+export const noBackend = (): Promise<never> => Promise.reject(new Error('a client command needs no backend'));
+
+/** Waiting is about seconds; a test need not be. */
+export function tenTimesFaster(clock: Clock): Clock {
+  return {
+    wallNow: () => clock.wallNow(),
+    monotonicNow: () => clock.monotonicNow() * 10,
+    uptime: () => clock.uptime() * 10,
+    sleep: (ms, signal) => clock.sleep(ms / 10, signal),
+  };
+}

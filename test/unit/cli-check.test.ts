@@ -5,10 +5,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runCli } from '../../daemon/cli/program.js';
 import type { VerdictJson } from '../../daemon/http/port.js';
 import { json, startApi, verdict, verdictAnswer, type ApiServer, type Handler } from '../support/api-server.js';
-import { FakeIo } from '../support/fake-io.js';
+import { FakeIo, noBackend } from '../support/fake-io.js';
 
 const GATE = 'shop/flip-writes';
-const noBackend = () => Promise.reject(new Error('a client command needs no backend'));
 const open: ApiServer[] = [];
 let io: FakeIo;
 

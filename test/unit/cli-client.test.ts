@@ -2,9 +2,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runCli } from '../../daemon/cli/program.js';
 import { json, startApi, verdict, type ApiServer, type Handler } from '../support/api-server.js';
 import { fence } from '../support/fake-port.js';
-import { FakeIo } from '../support/fake-io.js';
+import { FakeIo, noBackend } from '../support/fake-io.js';
 
-const noBackend = () => Promise.reject(new Error('a client command needs no backend'));
 const open: ApiServer[] = [];
 let io: FakeIo;
 

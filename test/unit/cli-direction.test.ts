@@ -1,11 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runCli } from '../../daemon/cli/program.js';
-import type { Clock } from '../../daemon/core/clock.js';
 import { json, startApi, type ApiServer, type Handler } from '../support/api-server.js';
-import { FakeIo } from '../support/fake-io.js';
+import { FakeIo, noBackend, tenTimesFaster } from '../support/fake-io.js';
 import { directionChange, fence } from '../support/fake-port.js';
 
-const noBackend = () => Promise.reject(new Error('a client command needs no backend'));
 const open: ApiServer[] = [];
 let io: FakeIo;
 
@@ -14,16 +12,6 @@ beforeEach(() => {
   io.env = { LOCKGATE_TOKEN: 'operator-secret' };
   io.clock = tenTimesFaster(io.clock);
 });
-
-/** Waiting is about seconds; a test need not be. */
-function tenTimesFaster(clock: Clock): Clock {
-  return {
-    wallNow: () => clock.wallNow(),
-    monotonicNow: () => clock.monotonicNow() * 10,
-    uptime: () => clock.uptime() * 10,
-    sleep: (ms, signal) => clock.sleep(ms / 10, signal),
-  };
-}
 
 afterEach(async () => {
   expect(io.out + io.err).not.toContain('operator-secret');

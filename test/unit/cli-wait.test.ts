@@ -1,11 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runCli } from '../../daemon/cli/program.js';
-import type { Clock } from '../../daemon/core/clock.js';
 import { json, startApi, verdict, verdictAnswer, type ApiServer, type Handler } from '../support/api-server.js';
-import { FakeIo } from '../support/fake-io.js';
+import { FakeIo, noBackend, tenTimesFaster } from '../support/fake-io.js';
 
 const GATE = 'shop/flip-writes';
-const noBackend = () => Promise.reject(new Error('a client command needs no backend'));
 const open: ApiServer[] = [];
 let io: FakeIo;
 
@@ -13,16 +11,6 @@ beforeEach(() => {
   io = new FakeIo();
   io.clock = tenTimesFaster(io.clock);
 });
-
-/** Waiting is about seconds; a test need not be. */
-function tenTimesFaster(clock: Clock): Clock {
-  return {
-    wallNow: () => clock.wallNow(),
-    monotonicNow: () => clock.monotonicNow() * 10,
-    uptime: () => clock.uptime() * 10,
-    sleep: (ms, signal) => clock.sleep(ms / 10, signal),
-  };
-}
 
 afterEach(async () => {
   await Promise.all(open.splice(0).map((api) => api.close()));
