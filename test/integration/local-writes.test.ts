@@ -37,6 +37,7 @@ describe.each(testedMajors)('local writes on PostgreSQL %i', (major) => {
       create table public.parts_1 partition of public.parts for values from (0) to (1000);
       create materialized view public.totals as select 1 as id, count(*) as n from public.plain;
       create unique index on public.totals (id);
+      create materialized view public.once as select 1 as id;
       create schema "we""ird. schema"; create table "we""ird. schema"."ta: ble, x" (n int)`);
     bench = benchOf();
     bench.start();
@@ -138,14 +139,11 @@ describe.each(testedMajors)('local writes on PostgreSQL %i', (major) => {
   });
 
   it('a table that has got the name of a materialized view is one', async () => {
-    await pair.onTarget('drop materialized view public.totals; create table public.totals (id int)');
+    await pair.onTarget('drop materialized view public.once; create table public.once (id int)');
     await bench.confirmed();
     expect(bench.memory.count).toBe(0);
-    await pair.onTarget('insert into public.totals values (1)');
+    await pair.onTarget('insert into public.once values (1)');
     await bench.reads('1');
-    await pair.onTarget(`drop table public.totals;
-      create materialized view public.totals as select 1 as id, count(*) as n from public.plain;
-      create unique index on public.totals (id)`);
   });
 
   it('COPY is a stray write', async () => {
@@ -169,12 +167,7 @@ describe.each(testedMajors)('local writes on PostgreSQL %i', (major) => {
     await client.end();
   });
 
-  // Known: on a busy machine a materialized view that is refreshed and dropped at once may be taken for a table, which is
-  // on the safe side; seen in 2 of 2 runs with three other suites beside it, and never alone.
-  it('what is rolled back, and what changes no rows of the application, is none', { retry: 2 }, async () => {
-    await pair.onTarget('drop materialized view if exists public.mv; drop table if exists public.made');
-    await bench.confirmed();
-    bench.reconcile();
+  it('what is rolled back, and what changes no rows of the application, is none', async () => {
     await pair.onTarget(`insert into public.plain (note) values ('changes the totals')`);
     await bench.reads('1');
     bench.reconcile();
