@@ -142,11 +142,12 @@ export class Strays {
     if (passive === null || strays.value === null || strays.value === 0) return { reading: strays, latched: false };
     const active = passive === 'source' ? 'target' : 'source';
     const { writes } = this.local(migration, active, now);
-    if (stateAt(writes, now) !== 'ok') {
+    if ((writes.value ?? 0) === 0) {
+      // None in a time that was not watched whole says nothing; one is enough.
+      if (stateAt(writes, now) === 'ok') return { reading: writes, latched: false };
       const why = `whether the ${active} is being written to as well is not known yet: ${writes.reason ?? 'it is watched no more'}`;
       return { reading: unknown(why, now), latched: false };
     }
-    if (writes.value === 0) return { reading: { ...writes, bound: 'exact', reason: null }, latched: false };
     this.splits.set(migration, wall);
     return { reading: splitSince(wall, now), latched: true };
   }

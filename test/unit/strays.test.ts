@@ -89,3 +89,22 @@ describe('stray writes over a change of direction', () => {
     expect(p.strays.splitBrain('shop', reverse, 2 * S, 2_000)).toMatchObject({ latched: false, reading: { value: 0 } });
   });
 });
+
+describe('split brain', () => {
+  const split = (p: Pair, at: number) => p.strays.splitBrain('shop', forward, at * S, at * 1_000);
+
+  it('is unknown while the active side has not been watched for as long as its rate takes, and known with one write', () => {
+    const p = watched().wrote('target', '0/1').later(1);
+    expect(split(p, 2).reading).toMatchObject({ value: null });
+    p.wrote('source', '0/7');
+    expect(split(p, 2)).toMatchObject({ latched: true, reading: { value: 1 } });
+    expect(split(p, 3)).toMatchObject({ latched: false, reading: { value: 1 } });
+    p.strays.clear('shop', Infinity, 9_000);
+    expect(split(p.watch('target'), 2).reading.value).toBe(0);
+  });
+
+  it('is none where the active side was watched all the time, and silent', () => {
+    const p = watched().later(10).watch('source').watch('target').wrote('target', '0/1');
+    expect(split(p, 11)).toMatchObject({ latched: false, reading: { value: 0, bound: 'exact' } });
+  });
+});
