@@ -41,7 +41,7 @@ export class Cutover {
       watchClosely: (database) => this.fences.watchClosely(database) || engine.suspectsSplit(database),
     };
     this.sides = new SidePorts(parts.engines, this.context, config);
-    const common = { config, clock, log, engine, store, side: (database: string) => this.sides.of(database) };
+    const common = { config, clock, log, engine, store, save, side: (database: string) => this.sides.of(database) };
     this.fences = new Fences({
       ...common,
       must: (...entry) => this.must('fence', ...entry),
@@ -54,7 +54,6 @@ export class Cutover {
       fences: this.fences,
       must: (...entry) => this.must(...entry),
       note: (...entry) => this.note(...entry),
-      save,
     });
   }
 

@@ -36,6 +36,8 @@ export interface FencesParts {
   /** Writes to the journal what has happened anyway. */
   note: (migration: string, actor: string, data: Record<string, unknown>) => void;
   publish: (fence: FenceJson) => void;
+  /** Keeps what must survive a kill: among it from where on a gap in the watch of the source can be read again. */
+  save: () => void;
   /** A local write was seen on the passive side while a fence is drained. */
   targetWrote: (migration: string, first: LocalWrite) => void;
 }
@@ -305,6 +307,7 @@ export class Fences {
     const kept = this.keep(link, fence);
     engine.switchBegan(m.name, passiveOf(link));
     this.archive.save(memory);
+    this.parts.save();
     this.parts.publish(json);
     // What was seen between the position and now.
     const confirmed = this.watches.confirmed(link.from);

@@ -346,6 +346,7 @@ export class CutoverBed {
       must: (migration, actor, data) => recorder.must(draft('fence', migration, actor, data)),
       note: (migration, actor, data) => recorder.note(draft('fence', migration, actor, data)),
       publish: (fence) => void this.published.push(fence),
+      save: () => this.keeper.save(),
       targetWrote: (migration, first) => this.switchover.targetWrote(migration, first),
     });
     this.switchover = new Switchover({
