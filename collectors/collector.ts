@@ -1,5 +1,5 @@
 import type { Clock, Us } from '../daemon/core/clock.js';
-import type { DatabaseConfig, LinkConfig } from '../daemon/core/config.js';
+import type { Config, DatabaseConfig, LinkConfig } from '../daemon/core/config.js';
 import type { DirectionRow } from '../daemon/core/direction.js';
 import type { DirectionRows, Emit, Observation } from '../daemon/core/observation.js';
 import type { Position } from '../daemon/core/position.js';
@@ -210,4 +210,20 @@ export interface EnginePort {
     context: CollectorContext,
     signal: AbortSignal,
   ): Promise<Finding[]>;
+}
+
+/** Collectors that go on undisturbed by a reload as long as `key` stays the same. */
+export interface ServicePart {
+  /** All that the collectors were made of, as text; never a secret. */
+  key: string;
+  make(context: CollectorContext): Collector[];
+}
+
+/** What asks something else than the databases: DMS, CloudWatch, Prometheus, a resolver. */
+export interface ServicePort {
+  readonly service: string;
+  /** One part for each thing that may be configured by itself. */
+  parts(config: Config): ServicePart[];
+  /** Asks once, read-only, and reports what would be unknown and how to mend it. */
+  doctor(config: Config, context: CollectorContext, signal: AbortSignal): Promise<Finding[]>;
 }

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { schedule } from 'node-cron';
-import type { EnginePort, Log } from '../collectors/collector.js';
+import type { EnginePort, Log, ServicePort } from '../collectors/collector.js';
 import { HeartbeatHub } from '../collectors/heartbeat/hub.js';
 import { SharedSides } from '../collectors/session/shared-sides.js';
 import type { Backend, RunningDaemon, StepOptions, StepResult } from './cli/backend.js';
@@ -55,6 +55,7 @@ export interface AppOptions {
   version: string;
   log: Log;
   engines: readonly EnginePort[];
+  services: readonly ServicePort[];
 }
 
 /** The server side of the command line. */
@@ -80,7 +81,8 @@ export function createBackend(options: AppOptions): Backend {
           return engine.doctor(databases, links, contextOf(options, config), signal);
         }),
       );
-      return findings.flat();
+      const asked = options.services.map((s) => s.doctor(config, contextOf(options, config), signal));
+      return [...findings, ...(await Promise.all(asked))].flat();
     },
     start: (file, signal) => startDaemon(options, file, load, signal),
   };
@@ -269,6 +271,7 @@ class Daemon implements RunningDaemon {
       },
       (error) => this.crash(error),
       () => ({ heartbeats: new HeartbeatHub(clock, randomBytes(6).toString('hex')) }),
+      this.options.services,
     );
     const view = new View({
       version,

@@ -1,7 +1,7 @@
 /** Keeps the collectors of a configuration running, and starts them anew when what they collect has changed. */
 import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../collectors/collector.js';
+import type { Collector, CollectorContext, EnginePort, LinkPlan, ServicePort } from '../collectors/collector.js';
 import type { Config, DatabaseConfig } from './core/config.js';
 import { InvariantError } from './core/errors.js';
 import type { Observation } from './core/observation.js';
@@ -96,6 +96,7 @@ export class Collecting {
     private readonly crashed: (error: unknown) => void,
     /** What the collectors of one part share, made anew for each. */
     private readonly shared: () => Pick<CollectorContext, 'heartbeats'> = () => ({}),
+    private readonly services: readonly ServicePort[] = [],
   ) {}
 
   /** What is known of each collector. */
@@ -109,6 +110,11 @@ export class Collecting {
     for (const part of cut(everything(config))) {
       const key = JSON.stringify([part, part.databases.map(passwordDigest)]);
       wanted.set(key, () => this.make(part));
+    }
+    for (const service of this.services) {
+      for (const part of service.parts(config)) {
+        wanted.set(`${service.service} ${part.key}`, () => part.make(this.context));
+      }
     }
     // All of them before any begins: two that write for the same daemon would keep each other out.
     const gone = [...this.running].filter(([key]) => !wanted.has(key));

@@ -733,7 +733,11 @@ export function isAlias(signal: string): boolean {
 
 /** The names that a migration's signals depend on. */
 export function contextOf(m: MigrationConfig): SignalContext {
-  return { links: m.links.reverse === undefined ? ['forward'] : ['forward', 'reverse'], traffic: {}, dns: [] };
+  return {
+    links: m.links.reverse === undefined ? ['forward'] : ['forward', 'reverse'],
+    traffic: Object.fromEntries([...(m.traffic ?? [])].map(([name, { unit }]) => [name, unit])),
+    dns: [...(m.dns?.keys() ?? [])],
+  };
 }
 
 function newLink(id: LinkId, migration: string, config: LinkConfig): LinkState {

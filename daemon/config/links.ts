@@ -1,4 +1,4 @@
-import type { LinkConfig } from '../core/config.js';
+import type { DmsConfig, LinkConfig } from '../core/config.js';
 import type { LinkName } from '../core/signal.js';
 import { parseTablePattern } from '../core/table-pattern.js';
 import { formatDurationUs, parseBytes, parseDurationUs } from '../core/units.js';
@@ -10,6 +10,7 @@ type Via = NonNullable<RawLink['via']>;
 
 const MIN_HEARTBEAT_US = 50_000;
 const DEFAULT_HEARTBEAT_US = 1_000_000;
+const DEFAULT_DMS_US = 30_000_000;
 const MIN_FRESHNESS_US = 3_000_000;
 
 /** Which of the keys that name flows belongs to which kind of link. */
@@ -61,6 +62,18 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
     freshnessUs: microseconds(raw.freshness) ?? Math.max(MIN_FRESHNESS_US, 3 * intervalUs),
     retentionLimitBytes: raw.retention_limit === undefined ? null : parseBytes(raw.retention_limit),
     tables: raw.tables === undefined ? null : { include, exclude: raw.tables.exclude ?? [] },
+    ...(via === 'dms' ? { dms: resolveDms(raw.dms) } : {}),
+  };
+}
+
+/** The tasks of a link; what is missing was reported. */
+function resolveDms(raw: RawLink['dms']): DmsConfig {
+  return {
+    tasks: ((raw?.tasks ?? []) as (string | undefined)[]).filter((t) => t !== undefined),
+    region: raw?.region ?? '',
+    everyUs: microseconds(raw?.every) ?? DEFAULT_DMS_US,
+    endpoint: raw?.endpoint ?? null,
+    assumeRole: raw?.assume_role ?? null,
   };
 }
 

@@ -19,7 +19,13 @@ import { NAME, RESERVED_NAMES } from './schema-fields.js';
 import type { RawConfig } from './schema.js';
 import { besideFile, Scope } from './scope.js';
 import { reservedCharacter, SecretReader, type ReadFile } from './secrets.js';
-import { checkMigrationServices, checkServices } from './services.js';
+import {
+  checkMigrationServices,
+  checkServices,
+  resolveAlerts,
+  resolveCloudWatch,
+  resolveMigrationServices,
+} from './services.js';
 import { warnOfGates } from './warnings.js';
 
 export { explainConfig } from './explain.js';
@@ -72,8 +78,9 @@ export function loadConfig(input: ConfigInput): Config {
 
   const daemon = resolveDaemon(raw.daemon ?? {}, input.hostName, scope);
   const databases = resolveDatabases(raw, scope);
-  const { configs, gates, gateOrigins } = resolveMigrations(raw, databases, scope);
+  const { configs, gates, gateOrigins, contexts } = resolveMigrations(raw, databases, scope);
   checkServices(raw, scope);
+  const alerts = resolveAlerts(raw, contexts, scope);
   problems.throwIfAny();
 
   return {
@@ -89,6 +96,8 @@ export function loadConfig(input: ConfigInput): Config {
     gates,
     gateOrigins,
     warnings: scope.warnings,
+    publish: { cloudwatch: resolveCloudWatch(raw) },
+    alerts,
   };
 }
 
@@ -128,6 +137,7 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
   }
 
   const configs = new Map<string, MigrationConfig | null>();
+  const contexts = new Map<string, ConditionContext>();
   const placed = new Map<string, PlacedGate>();
   const place = (gate: PlacedGate) => placed.set(gate.gate.id, gate);
   const links: { migration: string; links: ReadonlyMap<LinkName, LinkConfig> }[] = [];
@@ -145,9 +155,13 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
     const own = migrations.resolveLinks(name, written, raw, scope);
     links.push({ migration: name, links: own });
     const within: ConditionContext = { migration: name, signals: context, gates: gateIds };
+    contexts.set(name, within);
     const gates = migrations.resolveMigrationGates(name, written, raw, within, scope);
     gates.forEach(place);
-    configs.set(name, migrations.assembleMigration(name, written, own, gates));
+    configs.set(
+      name,
+      migrations.assembleMigration(name, written, own, gates, resolveMigrationServices(written, context)),
+    );
   }
   requireSome(configs, 'migrations', scope);
 
@@ -171,6 +185,7 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
   warnOfUnused(raw, databases, scope);
   return {
     configs,
+    contexts,
     gates: new Map([...top].map(([name, { gate }]) => [name, gate])),
     gateOrigins: new Map([...placed].map(([id, { origin }]) => [id, origin])),
   };

@@ -159,6 +159,7 @@ export function assembleMigration(
   raw: RawMigration,
   links: ReadonlyMap<LinkName, LinkConfig>,
   gates: ReadonlyMap<string, PlacedGate>,
+  services: Pick<MigrationConfig, 'traffic' | 'dns' | 'maintenance'> = {},
 ): MigrationConfig | null {
   const forward = links.get('forward');
   const reverse = links.get('reverse');
@@ -170,6 +171,7 @@ export function assembleMigration(
     links: reverse === undefined ? { forward } : { forward, reverse },
     promotion: raw.promotion ?? 'manual',
     gates: new Map([...gates].map(([gate, placed]) => [gate, placed.gate])),
+    ...services,
   };
 }
 

@@ -2,6 +2,8 @@ import { z } from 'zod';
 import { choice, duration, endpoint, flag, httpUrl, instant, list, named, section, text } from './schema-fields.js';
 
 const region = () => text('AWS region, for example `eu-west-1`.', 'a region');
+const role = () =>
+  text('ARN of a role to assume; the credentials found are used as they are by default.', 'the ARN of a role');
 const patterns = (description: string) => list(description, text('A pattern of tables such as `public.*`.'));
 
 /** `password.rds_iam`: a token signed with the AWS credentials of the daemon. */
@@ -13,6 +15,7 @@ export const dms = section('The AWS DMS tasks of this link.', {
   region: region(),
   every: duration('How often DMS is asked; 30s by default.').optional(),
   endpoint: endpoint().optional(),
+  assume_role: role().optional(),
 });
 
 const share = z
@@ -57,6 +60,7 @@ const cloudwatchQuery = section('One CloudWatch metric.', {
   stat: text('Statistic, for example `p99` or `Average`.'),
   dimensions: named('Dimensions of the metric.', text('Value of the dimension.')).optional(),
   endpoint: endpoint().optional(),
+  assume_role: role().optional(),
 });
 
 const query = section('One number that is asked for; either `prometheus` or `cloudwatch`.', {
@@ -106,6 +110,7 @@ export const publish = section('Where signals and gates are written to, besides 
     every: duration('Period; 60s by default, below 60s only with high_resolution.').optional(),
     high_resolution: flag('Store with a resolution of one second (costs more).').optional(),
     endpoint: endpoint().optional(),
+    assume_role: role().optional(),
   }).optional(),
 });
 

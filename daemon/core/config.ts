@@ -1,6 +1,7 @@
 import type { Condition } from './condition.js';
 import type { Us } from './clock.js';
 import type { LinkName } from './signal.js';
+import type { Unit } from './units.js';
 
 /** A secret that was resolved from `${env:…}` or `${file:…}`; it prints as `[secret]` everywhere but through `reveal`. */
 export interface Secret {
@@ -26,6 +27,47 @@ export interface Config {
   gateOrigins?: ReadonlyMap<string, GateOrigin>;
   /** Things that are allowed but that a careful engineer would not do; shown by `config check` and logged at start. */
   warnings: readonly string[];
+  /** Where signals and gates are written to, besides /metrics; left out like `cloudwatch: null`. */
+  publish?: { cloudwatch: CloudWatchPublishConfig | null };
+  /** Null or left out: nobody is told anything. */
+  alerts?: AlertsConfig | null;
+}
+
+/** How a service of AWS is reached; credentials are found by the SDK's default chain. */
+export interface AwsConfig {
+  region: string;
+  /** Base URL in place of the service's own; null is the real one. */
+  endpoint: string | null;
+  /** ARN of a role to assume with those credentials; null: none. */
+  assumeRole: string | null;
+}
+
+/** What is published to CloudWatch. */
+export interface CloudWatchPublishConfig extends AwsConfig {
+  namespace: string;
+  everyUs: Us;
+  highResolution: boolean;
+}
+
+/** Rules and those who are told when one fires; rules without a sink are judged and shown all the same. */
+export interface AlertsConfig {
+  /** A rule resolves when it has been known to be false for so long. */
+  resolveAfterUs: Us;
+  pagerduty: { routingKey: Secret; region: 'us' | 'eu'; endpoint: string | null } | null;
+  webhook: { url: string; secret: Secret | null } | null;
+  /** As written; those that come of themselves are in `alert-rule.ts`. Expanded: one for each migration it is for. */
+  rules: readonly WrittenRule[];
+}
+
+/** As PagerDuty spells them. */
+export type Severity = 'critical' | 'error' | 'warning' | 'info';
+
+/** A rule of the configuration, for one migration. */
+export interface WrittenRule {
+  name: string;
+  migration: string;
+  when: Condition;
+  severity: Severity;
 }
 
 export interface DaemonConfig {
@@ -72,6 +114,63 @@ export interface MigrationConfig {
   links: Readonly<Partial<Record<LinkName, LinkConfig>>> & { forward: LinkConfig };
   promotion: 'manual' | 'detect';
   gates: ReadonlyMap<string, GateConfig>;
+  /** By name, as in `traffic.NAME`; left out like an empty map. */
+  traffic?: ReadonlyMap<string, TrafficConfig>;
+  /** By name, as in `dns.NAME.ttl`; left out like an empty map. */
+  dns?: ReadonlyMap<string, DnsConfig>;
+  /** Windows in which alerts are silent; left out like none. */
+  maintenance?: readonly MaintenanceWindow[];
+}
+
+/** A number that a monitoring system is asked for. */
+export interface TrafficConfig {
+  name: string;
+  everyUs: Us;
+  /** The signal's unit. */
+  unit: Unit;
+  /** What the answer is multiplied with to be in that unit: 0.01 for percent, 0.001 for milliseconds, else 1. */
+  scale: number;
+  ask: PrometheusQuery | CloudWatchQuery;
+}
+
+/** A query that yields exactly one sample. */
+export interface PrometheusQuery {
+  kind: 'prometheus';
+  /** Base URL; `/api/v1/query` is appended. */
+  url: string;
+  query: string;
+}
+
+/** One metric of CloudWatch. */
+export interface CloudWatchQuery extends AwsConfig {
+  kind: 'cloudwatch';
+  namespace: string;
+  metric: string;
+  stat: string;
+  dimensions: Readonly<Record<string, string>>;
+}
+
+/** A record whose TTL is watched. */
+export interface DnsConfig {
+  name: string;
+  /** The record, for example `app.example.com`. */
+  record: string;
+  /** Address of the resolver, with or without a port; null: the system's own. */
+  resolver: string | null;
+}
+
+/** Instants of wall clock, milliseconds since 1970. */
+export interface MaintenanceWindow {
+  from: number;
+  to: number;
+  note: string;
+}
+
+/** The DMS tasks (or serverless replications) that carry a link. */
+export interface DmsConfig extends AwsConfig {
+  /** ARNs of tasks (`arn:…:task:…`) or of serverless replication configurations (`arn:…:replication-config:…`); at least one. */
+  tasks: readonly string[];
+  everyUs: Us;
 }
 
 export interface LinkConfig {
@@ -99,6 +198,8 @@ export interface LinkConfig {
   retentionLimitBytes: number | null;
   /** What ought to be carried. */
   tables: { include: readonly string[]; exclude: readonly string[] } | null;
+  /** Set for `via: dms` and only there. */
+  dms?: DmsConfig;
 }
 
 export interface GateConfig {

@@ -167,7 +167,7 @@ export interface SideReading {
 export interface MigrationReading {
   kind: 'migration-reading';
   migration: string;
-  signal: MigrationSignal;
+  signal: MigrationSignal | `traffic.${string}` | `dns.${string}.ttl`;
   value: number | null;
   reason: string | null;
   bound?: 'at-least';

@@ -69,6 +69,7 @@ export async function setUpAll(config: Config, admin: ReadonlyMap<string, string
     version: 'bench',
     log: silent,
     engines: [postgresEngine],
+    services: [],
   });
   const signal = AbortSignal.timeout(300_000);
   for await (const { step, outcome } of backend.setup(config, { admin, dryRun: false, signal })) {
