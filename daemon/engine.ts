@@ -665,11 +665,11 @@ export class Engine {
     const last = m.lastKnown;
     if (after.direction !== 'unknown') m.lastKnown = after;
     // It may have been unknown in between, and a new epoch under the old name means that it was another one meanwhile.
-    if (
+    const turned =
       last !== null &&
       m.lastKnown !== null &&
-      `${last.direction} ${last.epoch}` !== `${m.lastKnown.direction} ${m.lastKnown.epoch}`
-    ) {
+      `${last.direction} ${last.epoch}` !== `${m.lastKnown.direction} ${m.lastKnown.epoch}`;
+    if (turned) {
       const concerns = (c: Condition): boolean =>
         c.kind === 'signal' && c.migration === m.config.name && /^(active|standby)\./.test(c.signal);
       for (const group of this.groups) {
@@ -677,11 +677,13 @@ export class Engine {
         group.restart(concerns);
       }
       // What was compared is the other way round now.
-      const turned = unknown('the direction has changed; the sequences are compared again', now);
-      this.set(m.config.name, new Map([['sequences.behind', turned]]), now);
+      const behind = unknown('the direction has changed; the sequences are compared again', now);
+      this.set(m.config.name, new Map([['sequences.behind', behind]]), now);
     }
     this.tellStrays(m, this.strays.turn(m.config.name, after, this.clock.wallNow()));
     this.set(m.config.name, new Map([['direction.reverse', reversed(m, now)]]), now);
+    // What was known of the side that was passive until now says nothing of the other one.
+    if (changed || turned) this.showLocal(m, now);
     this.setAliases(m, now);
     if (changed) this.output.direction(m.config.name, after, before);
   }

@@ -18,7 +18,7 @@ import type {
   Identity,
   RisingPosition,
 } from '../../daemon/core/continuity.js';
-import { isEmptyGtidSet, type GtidSet } from '../../daemon/core/gtid.js';
+import { containsGtids, isEmptyGtidSet, parseMariadbGtidSet, type GtidSet } from '../../daemon/core/gtid.js';
 import type { Position } from '../../daemon/core/position.js';
 import { channelOfFlow, isFrom, lostBySource, nameOf, type SourceIdentity } from './channel-state.js';
 import type { ServerIdentity } from './position-views.js';
@@ -329,12 +329,19 @@ function addLevel(facts: FactsBuilder, to: string, target: ChainTarget, before: 
  * Both sums while nothing is under way, because all that was received is applied, or the SQL thread stands still; only then
  * do they fit each other. A group that failed counts again when it is tried again, so that the difference may grow, but it
  * never falls by what replication does.
+ *
+ * A group counts when it is begun and the position moves when it is committed, so that a look at one that waits for a lock
+ * shows a difference which falls when it is done. The place that was executed does not tell: where domains are applied
+ * beside each other it is that of the newest transaction committed, with older ones of another domain still under way.
+ * What was received of each domain tells.
  */
 function levelOf({ server: own, channels, executed, steady }: ChainTarget): Level | null {
   if (!steady || executed?.flavour !== 'mariadb' || isEmptyGtidSet(executed) || channels.length === 0) return null;
   let groups = 0;
   for (const c of channels) {
-    const level = c.readFile === c.executedFile && c.readOffset === c.executedOffset;
+    const placed = c.readFile === c.executedFile && c.readOffset === c.executedOffset;
+    // Placed by file and offset the receiver does not keep its GTIDs up to date, and all is applied as one domain.
+    const level = placed && (!c.byGtid || containsGtids(executed, parseMariadbGtidSet(c.receivedGtids)));
     if (c.groups === null || (c.sql !== 'No' && !level)) return null;
     groups += c.groups;
   }

@@ -1,8 +1,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChainBench } from '../support/chain-bench.js';
+import { waitFor } from '../../deploy/demo/run-folder.js';
 import { testedFlavours } from '../support/flavours.js';
 import { databaseAt } from '../support/listening.js';
+import { rootConnection } from '../support/mysql-connection.js';
 import { replicaWords, resetBinlogs } from '../support/mysql-dialect.js';
 import { alone, startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 
@@ -194,6 +196,74 @@ describe.each(testedFlavours)('the chain on $flavour', ({ flavour, left }) => {
       await order();
       await bench.broken(/by hand: its SQL thread stood still|moved further than what was applied/);
     });
+
+    it.runIf(flavour === 'mariadb' && gtid)(
+      'is whole while an older transaction is overtaken by others, and broken by one that is left out then',
+      { timeout: limit },
+      async () => {
+        const [was] = await pair.onTarget<{ n: string }>('select @@global.slave_parallel_threads as n');
+        await onTarget(words.stop, 'set global slave_parallel_threads = 4', words.start);
+        const lock = await rootConnection(pair.target, pair.database);
+        const older = await rootConnection(pair.source, pair.database);
+        await older.query('set session gtid_domain_id = 7');
+        /** An update of another domain waits for a lock, orders overtake it, and it comes through after all. */
+        const overtaken = async (meanwhile: () => Promise<unknown>): Promise<void> => {
+          await lock.query('begin; select * from customers where id = 2 for update');
+          await older.query(`update customers set email = concat('late', rand()) where id = 2`);
+          await missed(3);
+          const [row] = await pair.onSource<{ g: string }>('select @@global.gtid_binlog_pos as g');
+          const newest = /\b0-1-\d+/.exec(row?.g ?? '')?.[0] ?? '';
+          const applied = async (): Promise<string> =>
+            (await pair.onTarget<{ g: string }>('select @@global.gtid_slave_pos as g'))[0]?.g ?? '';
+          await waitFor('the orders to overtake it', 10_000, async () => (await applied()).includes(newest));
+          expect(await applied()).not.toContain(/\b7-1-\d+/.exec(row?.g ?? '')?.[0]);
+          await bench.looks(3);
+          await meanwhile();
+          await bench.looks(3);
+          await lock.query('rollback');
+          await pair.settled();
+          await whole();
+        };
+        try {
+          await overtaken(missed);
+          await overtaken(() => onTarget(words.stopIo, words.startIo));
+          await overtaken(async () => {
+            await pair.replicationProxy.cut();
+            await sleep(200);
+            await pair.replicationProxy.restore();
+            await missed();
+          });
+          // It ends only when what was begun is done.
+          let again = Promise.resolve();
+          await overtaken(async () => {
+            again = onTarget(words.stopSql).then(() => onTarget(words.startSql));
+            await sleep(200);
+          });
+          await again;
+          await onTarget('set global innodb_lock_wait_timeout = 1', words.stopSql, words.startSql);
+          // It is tried again each second, and counts each time.
+          await overtaken(() => sleep(2_200));
+          await overtaken(() => missed(10));
+          expect(bench.breaks).toEqual([]);
+          await pair.stopReplica();
+          await bench.looks(2);
+          await older.query("update customers set email = 'never' where id = 2");
+          const [row] = await pair.onSource<{ g: string }>('select @@global.gtid_binlog_pos as g');
+          await onTarget(`set global gtid_slave_pos = '${row?.g ?? ''}'`, words.start);
+          await order();
+          await bench.broken(/moved further than what was applied there/);
+        } finally {
+          lock.destroy();
+          older.destroy();
+          await onTarget(
+            words.stop,
+            `set global slave_parallel_threads = ${was?.n ?? '0'}`,
+            'set global innodb_lock_wait_timeout = 50',
+            words.start,
+          );
+        }
+      },
+    );
 
     it('is broken by settings that pass over errors', { timeout: limit }, async () => {
       const mode = flavour === 'mysql' ? 'replica_exec_mode' : 'slave_exec_mode';

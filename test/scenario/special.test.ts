@@ -84,13 +84,13 @@ describe('faults that need a pair of their own', () => {
   });
 
   it(
-    'a daemon frozen for 20 s trusts nothing from before and opens only after the whole hold',
+    'a daemon frozen for 12 s trusts nothing from before and opens only after the whole hold',
     { timeout: 120_000 },
     async () => {
       await within(startScenario(), async (s) => {
         const from = performance.now();
         s.daemon.signal('SIGSTOP');
-        await sleep(20_000);
+        await sleep(12_000);
         s.daemon.signal('SIGCONT');
         const resumed = performance.now();
         await s.wholeGate.until(['closed', 'unknown'], 5_000);

@@ -198,7 +198,7 @@ describe('by file and position of MySQL', () => {
 describe('on MariaDB', () => {
   const s = source({
     server: server({ mariadb: true, identity: { uuid: null, serverId: 1 } }),
-    position: { kind: 'gtid', set: parseMariadbGtidSet('0-1-50') },
+    position: { kind: 'gtid', set: parseMariadbGtidSet('0-1-50,7-1-50') },
     domain: '0',
   });
   const at = (
@@ -217,6 +217,9 @@ describe('on MariaDB', () => {
       ...more,
     });
   const busy = { readOffset: 2_000 };
+  /** Everything is executed by the place, and this much received. */
+  const outrun = (pos: string, groups: number, receivedGtids: string): ChainTarget =>
+    at(pos, groups, {}, { receivedGtids });
   const anew = { handled: { starts: 2, changes: 2, resets: 1 } };
   it.each([
     ['applied', [at('0-1-10', 10), at('0-1-15', 15)], null],
@@ -230,6 +233,14 @@ describe('on MariaDB', () => {
     ['made anew, and more applied than before', [at('0-1-10', 10), at('0-1-30', 20, anew)], null],
     ['made anew at another place', [at('0-1-10', 10), at('0-1-15', 3, anew)], /while its channel was made anew/],
     ['its binlog was reset alone', [at('0-1-10', 10), at('0-1-12', 12, { handled: { starts: 1, changes: 1, resets: 1 } })], null], // prettier-ignore
+    // As measured on 10.11.18: another domain's transaction waits for a lock, and three of this one overtake it.
+    ['an older one that is still under way', [at('0-1-5', 5), outrun('0-1-8', 9, '7-1-1,0-1-8'), outrun('0-1-8,7-1-1', 9, '7-1-1,0-1-8'), outrun('0-1-9,7-1-1', 10, '7-1-1,0-1-9')], null], // prettier-ignore
+    ['an older one that is tried again and again', [at('0-1-23,7-1-4', 6), outrun('0-1-26,7-1-4', 13, '7-1-5,0-1-26'), outrun('0-1-26,7-1-5', 13, '7-1-5,0-1-26'), outrun('0-1-27,7-1-5', 14, '7-1-5,0-1-27')], null], // prettier-ignore
+    ['an older one under way while it is stopped', [at('0-1-11,7-1-1', 12), outrun('0-1-14,7-1-1', 16, '7-1-2,0-1-14'), at('0-1-14,7-1-2', 16, {}, { sql: 'No', ...busy }), outrun('0-1-15,7-1-2', 17, '7-1-2,0-1-15')], null], // prettier-ignore
+    ['an older one that was left out after all', [at('0-1-31,7-1-6', 21), at('0-1-31,7-1-6', 23, {}, { sql: 'No', ...busy }), outrun('0-1-33,7-1-7', 24, '7-1-7,0-1-33')], /moved further/], // prettier-ignore
+    ['left out while an older one was under way', [at('0-1-5', 5), outrun('0-1-8', 8, '7-1-1,0-1-8'), outrun('0-1-9,7-1-1', 9, '7-1-1,0-1-9')], /moved further/], // prettier-ignore
+    ['placed by file, where what is received stays behind', [at('0-1-16', 16), at('0-1-17', 17, {}, { byGtid: false, receivedGtids: '0-1-16' })], null], // prettier-ignore
+    ['placed by file, and one left out', [at('0-1-16', 16), at('0-1-18', 17, {}, { byGtid: false, receivedGtids: '0-1-99' })], /moved further/], // prettier-ignore
     ['two domains', [at('0-1-10', 10), at('0-1-12,5-9-1', 13)], null],
     [
       'a domain that appeared by hand',

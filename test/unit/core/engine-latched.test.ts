@@ -184,6 +184,15 @@ describe('the passive side', () => {
     expect(b.engine.isPassive('elsewhere')).toBeNull();
   });
 
+  it('counts the stray writes of the new passive side from the instant at which the direction changes', () => {
+    const b = new Bench();
+    b.rows(null);
+    b.watching();
+    expect(b.reads('standby.stray_writes')).toBe('0');
+    b.rows({ epoch: 1, direction: 'reverse' });
+    expect(b.reads('standby.stray_writes')).toBe('unknown');
+  });
+
   it('latches stray writes over restarts, told once, until they are reconciled', () => {
     const b = new Bench();
     b.rows(null);
