@@ -49,6 +49,14 @@ export interface BinlogPlace {
   readonly offset: number;
 }
 
+/** How much of a log was read. */
+export interface LogCount {
+  /** By the GTIDs that begin them, anonymous ones too; what has none counts in the bytes alone. */
+  readonly transactions: number;
+  /** Of the events that are in the files: what the sender makes up does not count. */
+  readonly bytes: number;
+}
+
 interface Touched {
   application: boolean;
   direction: boolean;
@@ -71,6 +79,7 @@ export class TransactionReader {
   #file = '';
   #offset = 0;
   #unreadable: Unreadable | null = null;
+  #count = { transactions: 0, bytes: 0 };
 
   constructor(
     private readonly owner: LogOwner,
@@ -81,6 +90,13 @@ export class TransactionReader {
   /** Where the stream is. */
   get place(): BinlogPlace {
     return { file: this.#file, offset: this.#offset };
+  }
+
+  /** What was read since this was called last. */
+  counted(): LogCount {
+    const count = this.#count;
+    this.#count = { transactions: 0, bytes: 0 };
+    return count;
   }
 
   /** Set once the stream has brought something that hides local writes. */
@@ -95,6 +111,10 @@ export class TransactionReader {
   take(bytes: Buffer, at: number, end: number, gtid: () => string | null): LocalTransaction | null {
     const header = readHeader(bytes, at);
     const body = at + HEADER_BYTES;
+    if (header.type !== EVENT.heartbeat && !header.artificial && header.next !== 0) {
+      this.#count.bytes += end - at;
+      if (isGroupStart(header.type)) this.#count.transactions += 1;
+    }
     const found = this.#read(bytes, header, body, end, gtid);
     if (header.type !== EVENT.rotate && header.type !== EVENT.heartbeat && !header.artificial) this.#move(header.next);
     return found === null ? null : this.#written(found);
