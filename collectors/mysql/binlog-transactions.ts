@@ -53,7 +53,7 @@ export interface BinlogPlace {
 export interface LogCount {
   /** By the GTIDs that begin them, anonymous ones too; what has none counts in the bytes alone. */
   readonly transactions: number;
-  /** Of the events that are in the files: what the sender makes up does not count. */
+  /** Of the file that its events and those left out between them take up: what the sender makes up does not count. */
   readonly bytes: number;
 }
 
@@ -111,12 +111,10 @@ export class TransactionReader {
   take(bytes: Buffer, at: number, end: number, gtid: () => string | null): LocalTransaction | null {
     const header = readHeader(bytes, at);
     const body = at + HEADER_BYTES;
-    if (header.type !== EVENT.heartbeat && !header.artificial && header.next !== 0) {
-      this.#count.bytes += end - at;
-      if (isGroupStart(header.type)) this.#count.transactions += 1;
-    }
+    const from = this.#offset;
     const found = this.#read(bytes, header, body, end, gtid);
     if (header.type !== EVENT.rotate && header.type !== EVENT.heartbeat && !header.artificial) this.#move(header.next);
+    this.#tally(header, end - at, this.#offset - from);
     return found === null ? null : this.#written(found);
   }
 
@@ -245,6 +243,17 @@ export class TransactionReader {
       application,
       direction,
     };
+  }
+
+  /**
+   * The place tells more than the size: MariaDB sends no event that only annotates others. Not where a transaction begins,
+   * for between two of them the server may have passed over many.
+   */
+  #tally({ type, artificial, next }: EventHeader, size: number, moved: number): void {
+    if (type === EVENT.heartbeat || artificial || next === 0) return;
+    const begins = isGroupStart(type);
+    this.#count.bytes += begins ? size : Math.max(size, moved);
+    if (begins) this.#count.transactions += 1;
   }
 
   /** The server has nothing more for now, and says where its log ends. */
