@@ -30,6 +30,9 @@ const LONGEST = [
   'test/integration/mysql-binlog-reader.test.ts',
 ];
 
+/** Before the first test, and once for all of these projects that run. */
+const COMPILE = ['test/support/compile.ts'];
+
 /** The longest first, the others as vitest would have them. */
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -94,18 +97,20 @@ export default defineConfig({
       {
         test: {
           name: 'integration',
+          globalSetup: COMPILE,
           include: ['test/integration/**/*.test.ts', 'test/scenario/**/*.test.ts'],
           exclude: LONG,
           env: { LOCKGATE_TEST_MAJORS: '18', LOCKGATE_TEST_FLAVOURS: 'mysql' },
           testTimeout: 60_000,
           hookTimeout: 120_000,
-          maxWorkers: 5,
+          maxWorkers: 4,
           sequence: { groupOrder: 1 },
         },
       },
       {
         test: {
           name: 'faults',
+          globalSetup: COMPILE,
           include: ['test/faults/**/*.test.ts', ...LONG, ...BY_MAJOR, ...BY_FLAVOUR],
           env: { LOCKGATE_TEST_MAJORS: '13', LOCKGATE_TEST_FLAVOURS: 'mariadb' },
           testTimeout: 180_000,
@@ -117,6 +122,7 @@ export default defineConfig({
       {
         test: {
           name: 'mysql',
+          globalSetup: COMPILE,
           include: ['test/{integration,scenario,faults}/mysql-*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 300_000,
@@ -127,6 +133,7 @@ export default defineConfig({
       {
         test: {
           name: 'matrix',
+          globalSetup: COMPILE,
           include: ['test/matrix/**/*.test.ts', ...BY_MAJOR],
           // One's own choice wins: `LOCKGATE_TEST_MAJORS=15 npm run test:matrix`.
           env: { LOCKGATE_TEST_MAJORS: process.env['LOCKGATE_TEST_MAJORS'] ?? '13,14,15,16,17,18' },

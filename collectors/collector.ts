@@ -45,6 +45,9 @@ export interface Sides {
   known(database: DatabaseConfig): DatabaseConfig;
 }
 
+/** What streams of a server's log are read for: both kinds of a binlog, heartbeats of a WAL, local writes of a WAL. */
+export type StreamKind = 'binlog' | 'wal' | 'local';
+
 /** What every collector is handed. */
 export interface CollectorContext {
   clock: Clock;
@@ -66,6 +69,11 @@ export interface CollectorContext {
    * a fence is open on it, or it may be writing while the other side was written to as well.
    */
   watchClosely?: (database: string) => boolean;
+  /**
+   * Takes what a stream of a server's log has brought since it was called last: transactions, and bytes as the server sent
+   * them. Called with zeros when one begins. For people only: nothing is judged by it.
+   */
+  tally?: (database: string, stream: StreamKind, transactions: number, bytes: number) => void;
 }
 
 /** Where a fence stands on the side that carries the writes. */

@@ -253,6 +253,7 @@ class Daemon implements RunningDaemon {
         localMark: (database) => engine.localMark(database),
         homes,
         sides: new SharedSides(clock, homes),
+        tally: (database, stream, transactions, bytes) => metrics.streamed(database, stream, transactions, bytes),
       },
       publish: (fence) => {
         events.publish('fence', fence);

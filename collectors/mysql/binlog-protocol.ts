@@ -1,6 +1,6 @@
 /** What passes between the daemon's main thread and a thread that reads one binlog: only what is small. */
 import type { Us } from '../../daemon/core/clock.js';
-import type { LogOwner } from './binlog-transactions.js';
+import type { LogCount, LogOwner } from './binlog-transactions.js';
 
 /** Where a stream begins: after all transactions of a set, or at a place in the files. */
 export type BinlogStart = { readonly gtids: string } | { readonly file: string; readonly offset: number };
@@ -67,10 +67,14 @@ export interface BinlogFailure {
   readonly sqlState: string | null;
 }
 
-/** From the reading thread; each but `pulse` and `streaming` is acknowledged, and without that it reads no further. */
+/**
+ * From the reading thread; each but `pulse`, `streaming` and `tally` is acknowledged, and without that it reads no further.
+ */
 export type FromReader =
   | { readonly kind: 'streaming' }
   | { readonly kind: 'pulse' }
+  /** What was read since the last one. */
+  | ({ readonly kind: 'tally' } & LogCount)
   | { readonly kind: 'heartbeats'; readonly rows: readonly LoggedHeartbeat[] }
   /** Local writes in their order; columns, because many short arrays cost more. */
   | {

@@ -209,6 +209,10 @@ export class BinlogReader implements Collector {
     const news = (message: BinlogNews): void => {
       // The reading thread takes its instants from the same clock of the machine; none of them can lie ahead.
       const past = (at: Us): Us => Math.min(at, this.#now());
+      if (message.kind === 'tally') {
+        context.tally?.(db.name, 'binlog', message.transactions, message.bytes);
+        return;
+      }
       if (identity.lost !== null) return;
       switch (message.kind) {
         case 'streaming':
@@ -216,6 +220,7 @@ export class BinlogReader implements Collector {
           streaming();
           this.#noHeartbeats = facts.noHeartbeats;
           this.#silence(null);
+          context.tally?.(db.name, 'binlog', 0, 0);
           context.log.info({ collector: this.name, server_id: order.serverId }, 'streaming');
           return;
         case 'heartbeats':

@@ -42,6 +42,9 @@ export async function streamBinlog(
       heardAt = clock.monotonicNow();
       if (message.kind === 'failed') {
         resolve(sortFailure(message.failure, db));
+      } else if (message.kind === 'tally') {
+        // Also the last one, from a thread that is being stopped.
+        news(message);
       } else if (message.kind !== 'pulse') {
         if (!over.signal.aborted) news(message);
         if (message.kind !== 'streaming') thread.postMessage({ kind: 'took' } satisfies ToReader);

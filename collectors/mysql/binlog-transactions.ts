@@ -49,6 +49,14 @@ export interface BinlogPlace {
   readonly offset: number;
 }
 
+/** How much of a log was read. */
+export interface LogCount {
+  /** By the GTIDs that begin them, anonymous ones too; what has none counts in the bytes alone. */
+  readonly transactions: number;
+  /** Of the file that its events and those left out between them take up: what the sender makes up does not count. */
+  readonly bytes: number;
+}
+
 interface Touched {
   application: boolean;
   direction: boolean;
@@ -71,6 +79,7 @@ export class TransactionReader {
   #file = '';
   #offset = 0;
   #unreadable: Unreadable | null = null;
+  #count = { transactions: 0, bytes: 0 };
 
   constructor(
     private readonly owner: LogOwner,
@@ -81,6 +90,13 @@ export class TransactionReader {
   /** Where the stream is. */
   get place(): BinlogPlace {
     return { file: this.#file, offset: this.#offset };
+  }
+
+  /** What was read since this was called last. */
+  counted(): LogCount {
+    const count = this.#count;
+    this.#count = { transactions: 0, bytes: 0 };
+    return count;
   }
 
   /** Set once the stream has brought something that hides local writes. */
@@ -95,8 +111,10 @@ export class TransactionReader {
   take(bytes: Buffer, at: number, end: number, gtid: () => string | null): LocalTransaction | null {
     const header = readHeader(bytes, at);
     const body = at + HEADER_BYTES;
+    const from = this.#offset;
     const found = this.#read(bytes, header, body, end, gtid);
     if (header.type !== EVENT.rotate && header.type !== EVENT.heartbeat && !header.artificial) this.#move(header.next);
+    this.#tally(header, end - at, this.#offset - from);
     return found === null ? null : this.#written(found);
   }
 
@@ -225,6 +243,17 @@ export class TransactionReader {
       application,
       direction,
     };
+  }
+
+  /**
+   * The place tells more than the size: MariaDB sends no event that only annotates others. Not where a transaction begins,
+   * for between two of them the server may have passed over many.
+   */
+  #tally({ type, artificial, next }: EventHeader, size: number, moved: number): void {
+    if (type === EVENT.heartbeat || artificial || next === 0) return;
+    const begins = isGroupStart(type);
+    this.#count.bytes += begins ? size : Math.max(size, moved);
+    if (begins) this.#count.transactions += 1;
   }
 
   /** The server has nothing more for now, and says where its log ends. */

@@ -125,6 +125,7 @@ class Reader {
 
   stop(): Promise<void> {
     this.#over = true;
+    this.#tellCount();
     this.#askSoon?.(0);
     const stopped = new Promise<void>((resolve) => this.#zongji.once('stopped', () => resolve()));
     this.#zongji.stop();
@@ -150,6 +151,7 @@ class Reader {
     if (this.#over) return;
     this.#tellWrites();
     this.#over = true;
+    this.#tellCount();
     this.post({ kind: 'failed', failure });
     void this.stop();
   }
@@ -390,9 +392,15 @@ class Reader {
     return (this.#streaming ? stallMs : startMs) - (now() - this.#heardAt) / 1_000;
   }
 
+  #tellCount(): void {
+    const count = this.#transactions.counted();
+    if (count.bytes > 0) this.post({ kind: 'tally', ...count });
+  }
+
   async #pulse(): Promise<void> {
     while (!this.#over) {
       this.post({ kind: 'pulse' });
+      this.#tellCount();
       await wait(pulseEveryMs);
     }
   }

@@ -78,7 +78,7 @@ export class LocalStream {
     try {
       await streamGuarded(
         {
-          ...{ db, context, applicationName, collector: name },
+          ...{ db, context, applicationName, collector: name, stream: 'local' as const },
           slotPrefix: `${readerSlotPrefix(context.daemonId).slice(0, 44)}_local`,
           output: {
             plugin: 'test_decoding',

@@ -1,4 +1,4 @@
-import type { CollectorContext } from '../collector.js';
+import type { CollectorContext, StreamKind } from '../collector.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError, messageOf } from '../../daemon/core/errors.js';
 import { connect, quoteIdent, type PgConnection } from './connection.js';
@@ -12,6 +12,8 @@ export interface GuardedStreamOptions {
   readonly context: CollectorContext;
   /** Named in the log. */
   readonly collector: string;
+  /** As its reading is counted. */
+  readonly stream: StreamKind;
   readonly applicationName: string;
   readonly slotPrefix: string;
   readonly output: WalOutput;
@@ -51,11 +53,16 @@ export async function streamGuarded(
   const side = <R>(sql: string, values: readonly unknown[]): Promise<R[]> => askAside<R>(options, sql, values);
   const begun = (slot: StreamedSlot): void => {
     streaming(slot);
+    context.tally?.(db.name, options.stream, 0, 0);
     context.log.info({ collector }, 'streaming');
     guards.push(guard(options, inner));
   };
+  const events: WalEvents = {
+    ...options.events,
+    read: (transactions, bytes) => context.tally?.(db.name, options.stream, transactions, bytes),
+  };
   const ended = await checkRoom(side, db)
-    .then(() => streamWal({ ...options, clock: context.clock, side }, begun, inner.signal))
+    .then(() => streamWal({ ...options, events, clock: context.clock, side }, begun, inner.signal))
     .then(
       () => null,
       (error: unknown) => sortReading(error, db),

@@ -127,6 +127,7 @@ export class WalReader implements Collector {
         db,
         context,
         collector: this.name,
+        stream: 'wal',
         applicationName: readerApplicationName(context.daemonId),
         slotPrefix: readerSlotPrefix(context.daemonId),
         output: {

@@ -35,6 +35,8 @@ export interface WalEvents {
   clock?(sample: ClockSample): void;
   /** The server has sent all that it had to send for WAL before `end`; it says so at every ping, about once a second. */
   reached?(end: bigint, at: Us): void;
+  /** What the plugin has sent since this was called last; about once a second, and when the stream ends. */
+  read?(transactions: number, bytes: number): void;
   /** The slot is not made yet, because of what the clause says; again and again while that lasts. */
   waiting?(why: string): void;
 }
@@ -200,6 +202,7 @@ class Stream {
   #handledLsn = 0n;
   #lastMessageAt: Us;
   #ping: { at: Us; wallMs: number } | null = null;
+  #read = { transactions: 0, bytes: 0 };
 
   constructor(
     private readonly connection: PgConnection,
@@ -237,6 +240,7 @@ class Stream {
       signal.removeEventListener('abort', this.#waker.wake);
       offLost();
       wire.removeAllListeners('copyData');
+      this.#tellRead();
     }
   }
 
@@ -244,7 +248,10 @@ class Stream {
     let since = this.#clock.monotonicNow();
     while (!signal.aborted) {
       if (this.#failure !== null) throw this.#failure;
-      if (this.#started) this.#send(true);
+      if (this.#started) {
+        this.#send(true);
+        this.#tellRead();
+      }
       const before = this.#clock.monotonicNow();
       await this.#waker.wait(pingEveryMs);
       const now = this.#clock.monotonicNow();
@@ -284,6 +291,9 @@ class Stream {
     switch (chunk[0]) {
       case 0x77: {
         // w: start, end and server time, then the message from byte 25 on
+        // Both plugins begin a transaction with a message of this letter, and no other one.
+        if (chunk[25] === 0x42) this.#read.transactions += 1;
+        this.#read.bytes += chunk.length - 25;
         const handled = this.options.output.take(chunk.subarray(25), chunk.readBigUInt64BE(1), at);
         if (handled !== null) this.#handled(handled);
         return;
@@ -300,6 +310,13 @@ class Stream {
       default:
         return;
     }
+  }
+
+  #tellRead(): void {
+    const { transactions, bytes } = this.#read;
+    if (bytes === 0) return;
+    this.#read = { transactions: 0, bytes: 0 };
+    this.options.events.read?.(transactions, bytes);
   }
 
   #handled(lsn: bigint): void {

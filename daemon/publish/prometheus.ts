@@ -7,6 +7,8 @@ export interface Metrics {
   text(): Promise<string>;
   /** Counts one heartbeat's delay, in seconds, into the histogram of its link. */
   observeDelay(migration: string, link: string, seconds: number): void;
+  /** Counts what a stream of a database's log has brought. */
+  streamed(database: string, stream: string, transactions: number, bytes: number): void;
   /** Counts, once for each fence that drains, whether it took no longer than `drain_eta_high` had said when it was placed. */
   fenceTold(fence: FenceJson): void;
   /** Remembers how the last reload of the configuration went; the first one is the start. */
@@ -53,6 +55,8 @@ export function createMetrics(port: DaemonPort, options: MetricsOptions): Metric
   /** The newest fence whose drain was counted, by migration. */
   const counted = new Map<string, string>();
   const delays = new Map<string, { migration: string; link: string }>();
+  /** By the name of the collector that reads it. */
+  const streams = new Map<string, { database: string; stream: string }>();
   // An unlabelled gauge starts at 0, which here would read as "never" and "failed"; absent until there is something to say.
   for (const gauge of [series.evaluated, series.reloadSuccess, series.reloadedAt]) gauge.remove();
   series.build.set({ version: port.version, node: options.nodeVersion }, 1);
@@ -70,7 +74,8 @@ export function createMetrics(port: DaemonPort, options: MetricsOptions): Metric
       evaluated = Math.max(evaluated, Date.parse(verdict.evaluated_at));
     }
     if (evaluated > 0) series.evaluated.set(evaluated / 1_000);
-    for (const { name, up, restarts } of port.collectors()) {
+    const collectors = port.collectors();
+    for (const { name, up, restarts } of collectors) {
       series.collectorUp.set({ collector: name }, flag(up));
       series.collectorRestarts.inc({ collector: name }, restarts);
     }
@@ -86,6 +91,12 @@ export function createMetrics(port: DaemonPort, options: MetricsOptions): Metric
       series.delay.remove(labels);
       delays.delete(key);
     }
+    for (const [key, labels] of streams) {
+      if (collectors.some(({ name }) => name === key)) continue;
+      series.streamTransactions.remove(labels);
+      series.streamBytes.remove(labels);
+      streams.delete(key);
+    }
   };
 
   return {
@@ -99,6 +110,12 @@ export function createMetrics(port: DaemonPort, options: MetricsOptions): Metric
       const labels = { migration, link };
       delays.set(`${migration}/${link}`, labels);
       series.delay.observe(labels, seconds);
+    },
+    streamed(database, stream, transactions, bytes) {
+      const labels = { database, stream };
+      streams.set(`${database}/${stream}`, labels);
+      series.streamTransactions.inc(labels, transactions);
+      series.streamBytes.inc(labels, bytes);
     },
     fenceTold({ id, migration, state, drain_seconds, predicted }) {
       if (state !== 'drained' || drain_seconds === null || predicted === null) return;
@@ -185,6 +202,18 @@ function createSeries(registry: Registry) {
       'Fences that have drained, by whether drain_eta_high had held.',
       'migration',
       'held',
+    ),
+    streamTransactions: counter(
+      'stream_transactions_total',
+      'Transactions that a reader of the log (binlog, WAL) was sent.',
+      'database',
+      'stream',
+    ),
+    streamBytes: counter(
+      'stream_bytes_total',
+      'Bytes of the log, or of what was decoded from it, that a reader was sent.',
+      'database',
+      'stream',
     ),
     delay: new Histogram({
       name: 'lockgate_heartbeat_delay_seconds',

@@ -111,6 +111,26 @@ describe('metrics', () => {
     });
   });
 
+  it('count what was read of each log, from zero, for as long as there is a reader', async () => {
+    const { port, metrics } = made();
+    const found = async (): Promise<object> =>
+      Object.fromEntries([...(await scrape(metrics))].filter(([key]) => key.startsWith('lockgate_stream')));
+    expect(await found()).toEqual({});
+    metrics.streamed('onprem', 'wal', 0, 0);
+    expect(await found()).toEqual({
+      'lockgate_stream_transactions_total{database="onprem",stream="wal"}': 0,
+      'lockgate_stream_bytes_total{database="onprem",stream="wal"}': 0,
+    });
+    metrics.streamed('onprem', 'wal', 2, 300);
+    metrics.streamed('onprem', 'wal', 1, 100);
+    expect(await found()).toEqual({
+      'lockgate_stream_transactions_total{database="onprem",stream="wal"}': 3,
+      'lockgate_stream_bytes_total{database="onprem",stream="wal"}': 400,
+    });
+    port.collectorList = [];
+    expect(await found()).toEqual({});
+  });
+
   it('do not count restarts twice', async () => {
     const { metrics } = made();
     await scrape(metrics);

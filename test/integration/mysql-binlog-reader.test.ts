@@ -63,6 +63,42 @@ describe.each(testedFlavours)('the binlog reader on $flavour', ({ flavour, left 
       await waitFor('the sessions to end', 5_000, async () => (await sessions()).length === 0);
     });
 
+    it('counts what it has read: as many transactions, and as many bytes, as the log has grown by', async () => {
+      start();
+      await streams();
+      // Nothing but what is written here comes into the log then.
+      await pair.stopSqlThread();
+      const status = flavour === 'mysql' ? 'show binary log status' : 'show master status';
+      const head = async (): Promise<{ File: string; Position: string | number }> => {
+        const [row] = await pair.onTarget<{ File: string; Position: string | number }>(status);
+        if (row === undefined) throw new Error('no binlog');
+        return row;
+      };
+      const read = (): { transactions: number; bytes: number } => bed.read.get('target/binlog') ?? { transactions: 0, bytes: 0 }; // prettier-ignore
+      let last = read();
+      await bed.until('what was read before to be counted', async () => {
+        const before = last;
+        await new Promise((resolve) => setTimeout(resolve, 1_200));
+        last = read();
+        return last.bytes === before.bytes;
+      });
+      const from = await head();
+      await alone(
+        pair.target,
+        `insert into app.orders (customer_id, note) select id, repeat('x', 200) from app.customers;
+         insert into app.orders (customer_id) values (1); create table app.counted (id int); drop table app.counted`,
+      );
+      const to = await head();
+      expect(to.File).toBe(from.File);
+      const wanted = { transactions: 4, bytes: Number(to.Position) - Number(from.Position) };
+      expect(wanted.bytes).toBeGreaterThan(4_000);
+      const since = (): object => ({ transactions: read().transactions - last.transactions, bytes: read().bytes - last.bytes }); // prettier-ignore
+      await bed
+        .until('the count', () => JSON.stringify(since()) === JSON.stringify(wanted), 5_000)
+        .finally(() => pair.startSqlThread());
+      expect(since()).toEqual(wanted);
+    });
+
     it('reads nothing on the active side, and says why', async () => {
       start();
       await streams();

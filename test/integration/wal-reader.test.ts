@@ -37,6 +37,12 @@ describe.each(testedMajors)('the WAL reader on PostgreSQL %i', (major) => {
       .flatMap((o) => (o.signal === 'capture_delay' && o.value !== null ? [o.value] : []));
     expect(Math.min(...delays)).toBeGreaterThan(0);
     expect(Math.min(...delays)).toBeLessThan(0.1);
+    await bed.until('what was read to be counted', () =>
+      ['source/wal', 'target/wal'].every((stream) => {
+        const { transactions = 0, bytes = 0 } = bed.read.get(stream) ?? {};
+        return transactions > 5 && bytes > 50 * transactions;
+      }),
+    );
     await bed.until('skews', () => {
       const sides = bed.seen.flatMap((o) => (o.kind === 'side-reading' && o.signal === 'clock_skew' ? [o] : []));
       return ['source', 'target'].every((side) =>

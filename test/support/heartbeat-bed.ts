@@ -67,6 +67,8 @@ export interface Bed {
   readonly heartbeats: Heartbeats;
   readonly seen: readonly Observation[];
   readonly logged: readonly string[];
+  /** How much of each log was read, by `database/stream`. */
+  readonly read: ReadonlyMap<string, { transactions: number; bytes: number }>;
   /** How many rows of a kind were observed so far for the first link. */
   of<K extends Observation['kind']>(kind: K, since?: number): Extract<Observation, { kind: K }>[];
   /** Number of observations so far, to be given as `since`. */
@@ -118,7 +120,19 @@ export function startBed(pair: ServerPair, options: BedOptions = {}): Bed {
   const log = (fields: object, message: string): void => void logged.push(`${message} ${JSON.stringify(fields)}`);
   const clock = new SystemClock();
   const daemonId = options.daemonId ?? `test-${randomBytes(3).toString('hex')}`;
-  const context: CollectorContext = { clock, log: { debug: log, info: log, warn: log, error: log }, daemonId };
+  const read = new Map<string, { transactions: number; bytes: number }>();
+  const context: CollectorContext = {
+    clock,
+    log: { debug: log, info: log, warn: log, error: log },
+    daemonId,
+    tally: (database, stream, transactions, bytes) => {
+      const before = read.get(`${database}/${stream}`) ?? { transactions: 0, bytes: 0 };
+      read.set(`${database}/${stream}`, {
+        transactions: before.transactions + transactions,
+        bytes: before.bytes + bytes,
+      });
+    },
+  };
   const heartbeats = postgresHeartbeats([from, to], plans, context);
   const stopping = new AbortController();
   const emit = (observation: Observation): void => void seen.push(observation);
@@ -141,6 +155,7 @@ export function startBed(pair: ServerPair, options: BedOptions = {}): Bed {
     heartbeats,
     seen,
     logged,
+    read,
     of: <K extends Observation['kind']>(kind: K, since = 0) =>
       seen
         .slice(since)

@@ -35,7 +35,7 @@ export interface WorkspaceOptions {
   tls?: boolean;
   /** The environment of every command, unless one says otherwise. */
   env?: Record<string, string>;
-  /** The compiled main file to run; the sources unless told. */
+  /** The compiled main file to run; unless told the one that was compiled for this run of tests, or the sources. */
   main?: string;
 }
 
@@ -64,7 +64,8 @@ export async function workspace(yaml: (port: number) => string, options: Workspa
   const url = `${options.tls === true ? 'https' : 'http'}://127.0.0.1:${port}`;
   const daemons: Daemon[] = [];
   const command = (args: string[], env: Record<string, string> = {}, by: string[] = []): ChildProcess => {
-    const program = options.main === undefined ? ['--import', 'tsx', join(root, 'daemon/main.ts')] : [options.main];
+    const main = options.main ?? process.env['LOCKGATE_TEST_MAIN'];
+    const program = main === undefined ? ['--import', 'tsx', join(root, 'daemon/main.ts')] : [main];
     const [first = '', ...rest] = [...by, process.execPath, ...program, ...args];
     return spawn(first, rest, {
       cwd: root,

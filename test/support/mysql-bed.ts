@@ -51,6 +51,8 @@ export interface MysqlBed {
   readonly daemonId: string;
   readonly seen: readonly Observation[];
   readonly logged: readonly string[];
+  /** What was read of each log, by `database/stream`. */
+  readonly read: ReadonlyMap<string, { transactions: number; bytes: number }>;
   of<K extends Observation['kind']>(kind: K, since?: number): Extract<Observation, { kind: K }>[];
   /** How heartbeats are watched on the target, and why. */
   watched(): { mode: string; why: string };
@@ -75,6 +77,7 @@ export function startMysqlBed(pair: MysqlPair, options: MysqlBedOptions = {}): M
   plan.config = { ...plan.config, heartbeat: { intervalUs: 100_000, watch: options.watch ?? 'auto' } };
   const seen: Observation[] = [];
   const logged: string[] = [];
+  const read = new Map<string, { transactions: number; bytes: number }>();
   const log = (fields: object, message: string): void => void logged.push(`${message} ${JSON.stringify(fields)}`);
   const daemonId = options.daemonId ?? `test-${randomBytes(3).toString('hex')}`;
   const context: CollectorContext = {
@@ -82,6 +85,13 @@ export function startMysqlBed(pair: MysqlPair, options: MysqlBedOptions = {}): M
     log: { debug: log, info: log, warn: log, error: log },
     daemonId,
     isPassive: (name) => name === 'target',
+    tally: (database, stream, transactions, bytes) => {
+      const before = read.get(`${database}/${stream}`) ?? { transactions: 0, bytes: 0 };
+      read.set(`${database}/${stream}`, {
+        transactions: before.transactions + transactions,
+        bytes: before.bytes + bytes,
+      });
+    },
   };
   const collectors = (options.collectors ?? mysqlHeartbeats)([from, to], [plan], context, () => false);
   const stopping = new AbortController();
@@ -102,6 +112,7 @@ export function startMysqlBed(pair: MysqlPair, options: MysqlBedOptions = {}): M
     daemonId,
     seen,
     logged,
+    read,
     of: <K extends Observation['kind']>(kind: K, since = 0) =>
       seen.slice(since).filter((o): o is Extract<Observation, { kind: K }> => o.kind === kind),
     watched: () => watcher?.describe()[0] ?? { mode: 'none', why: '' },

@@ -50,6 +50,17 @@ class Log {
     return this;
   }
 
+  /** How far into the file it has come. */
+  get end(): number {
+    return this.at;
+  }
+
+  /** There are events in the file that are not sent. */
+  skip(bytes: number): this {
+    this.at += bytes;
+    return this;
+  }
+
   gtid(gtid: string | null, server = 2): this {
     return this.event(gtid === null ? EVENT.anonymousGtid : EVENT.gtid, server, Buffer.alloc(42), { gtid });
   }
@@ -104,6 +115,26 @@ function queryBody(schema: string, text: Buffer): Buffer {
   post.writeUInt16LE(3, 11);
   return Buffer.concat([post, Buffer.from([9, 9, 9]), Buffer.from(`${schema}\0`), text]);
 }
+
+it('counts the transactions of everybody and the bytes of the file, once, and nothing that the sender makes up', () => {
+  const log = new Log();
+  const begun = log.end;
+  expect(log.reader.counted()).toEqual({ transactions: 0, bytes: 0 });
+  log
+    .skip(5_000)
+    .gtid(`${uuid}:1`)
+    .query('BEGIN')
+    .skip(70)
+    .map(7, 'app', 'orders')
+    .rows(7)
+    .event(EVENT.xid, 2, Buffer.alloc(8));
+  log.gtid(null, 1).query('CREATE TABLE more (id int)', 1);
+  log.event(EVENT.heartbeat, 2, Buffer.from('binlog.000007'), { next: log.end });
+  // What was passed over before the first one was not read; what was not sent of it is a part of it.
+  const made = log.end - begun - 5_000 - (19 + 'binlog.000007'.length + 4);
+  expect(log.reader.counted()).toEqual({ transactions: 2, bytes: made });
+  expect(log.reader.counted()).toEqual({ transactions: 0, bytes: 0 });
+});
 
 describe('local writes in a binlog', () => {
   it.each([true, false])('a row of the application is one, by its GTID (checksums %s)', (checksum) => {
