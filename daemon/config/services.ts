@@ -13,6 +13,7 @@ import { parseCondition, type ConditionContext } from '../core/condition.js';
 import type { SignalContext } from '../core/signal.js';
 import type { RawConfig, RawMigration } from './schema.js';
 import type { Scope } from './scope.js';
+import { prometheusAccess } from './prometheus-access.js';
 import { hasPlaceholder } from './secrets.js';
 
 const DEFAULT_NAMESPACE = 'Lockgate';
@@ -79,6 +80,14 @@ export function checkMigrationServices(name: string, raw: RawMigration, scope: S
       const hint = '`query` belongs to `prometheus`; remove it';
       scope.problems.add([...at, 'query'], 'CloudWatch is not asked by PromQL', hint, { key: true });
     }
+    if (asks[1] === true && query.token !== undefined) {
+      const hint = '`token` belongs to `prometheus`; remove it';
+      scope.problems.add([...at, 'token'], 'CloudWatch is signed in to by the SDK', hint, { key: true });
+    }
+    const everyUs = microseconds(query.every);
+    if (everyUs !== undefined && everyUs < SECOND_US) {
+      scope.problems.add([...at, 'every'], 'this asks more than once a second', 'write `1s` or more');
+    }
   }
   for (const [i, window] of (raw.maintenance ?? []).entries()) {
     const { from, to } = (window as typeof window | undefined) ?? {};
@@ -109,8 +118,10 @@ export function resolveCloudWatch(raw: RawConfig): CloudWatchPublishConfig | nul
 
 /** What a migration asks of other systems; what is wrong was reported and is left out. */
 export function resolveMigrationServices(
+  migration: string,
   raw: RawMigration,
   signals: SignalContext,
+  scope: Scope,
 ): {
   traffic: ReadonlyMap<string, TrafficConfig>;
   dns: ReadonlyMap<string, DnsConfig>;
@@ -121,7 +132,11 @@ export function resolveMigrationServices(
     const { prometheus, cloudwatch } = query ?? {};
     const ask: TrafficConfig['ask'] | null =
       prometheus !== undefined
-        ? { kind: 'prometheus', url: prometheus, query: query?.query ?? '' }
+        ? {
+            kind: 'prometheus',
+            query: query?.query ?? '',
+            ...prometheusAccess(['migrations', migration, 'traffic', name], prometheus, query?.token, scope),
+          }
         : cloudwatch === undefined
           ? null
           : {
@@ -137,7 +152,7 @@ export function resolveMigrationServices(
     if (ask === null) continue;
     traffic.set(name, {
       name,
-      everyUs: microseconds(query?.every) ?? DEFAULT_QUERY_US,
+      everyUs: microseconds(query?.every) ?? (ask.kind === 'cloudwatch' ? MINUTE_US : DEFAULT_QUERY_US),
       unit: signals.traffic[name] ?? 'count',
       scale: SCALES[query?.unit ?? ''] ?? 1,
       ask,
