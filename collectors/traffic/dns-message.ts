@@ -153,7 +153,7 @@ function readName(message: Buffer, from: number): { name: string; end: number } 
   const labels: string[] = [];
   let end: number | null = null;
   let at = from;
-  for (let steps = 0, bytes = 0; ; ) {
+  for (let steps = 0, bytes = 0; ;) {
     const length = message.readUInt8(at);
     if (length === 0) return { name: labels.join('.'), end: end ?? at + 1 };
     if (length >= 0xc0) {

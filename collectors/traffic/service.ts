@@ -60,7 +60,12 @@ function trafficQuestion(migration: string, t: TrafficConfig, aws: AwsClients, c
     return { ...frame, freshUs, whom, ask: (signal) => askCloudWatch(aws, ask, { clock, scale }, signal) };
   }
   const freshUs = Math.max(LEAST_FRESH_US, 3 * everyUs);
-  return { ...frame, freshUs, whom: 'Prometheus', ask: (signal) => askPrometheus(ask, { clock, scale, freshUs }, signal) };
+  return {
+    ...frame,
+    freshUs,
+    whom: 'Prometheus',
+    ask: (signal) => askPrometheus(ask, { clock, scale, freshUs }, signal),
+  };
 }
 
 function dnsQuestion(migration: string, d: DnsConfig, clock: Clock): Question {

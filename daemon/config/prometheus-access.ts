@@ -51,7 +51,7 @@ function cut(template: Template): { scheme: string; userinfo: Template | null; r
   const [, scheme = '', userinfo, rest = ''] = found;
   let next = 0;
   const back = (piece: string): Template =>
-    piece.split(/(\0)/).flatMap((bit) => {
+    piece.split(/(\0)/).flatMap((bit): Template[number][] => {
       if (bit === '') return [];
       const placeholder = bit === '\0' ? held[next] : undefined;
       if (placeholder === undefined) return [bit];

@@ -26,7 +26,7 @@ const SCALES: Readonly<Record<string, number>> = { '%': 0.01, ms: 1e-3, us: 1e-6
 const SECOND_US = 1_000_000;
 const MINUTE_US = 60 * SECOND_US;
 /** Names that become part of a signal's name. */
-const SIGNAL_PART = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+export const SIGNAL_PART = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 
 /** Checks what publishes and alerts across its keys; the shape was checked before. */
 export function checkServices(config: RawConfig, scope: Scope): void {
