@@ -20,7 +20,7 @@ export async function within<T>(
   const done = new AbortController();
   const timeout = clock.sleep(ms, done.signal).then(() => {
     if (done.signal.aborted) return new Promise<never>(() => undefined);
-    abort();
+    // The work is aborted afterwards, or its own rejection would come first.
     throw new TransientError('timeout', late);
   });
   try {
