@@ -7,6 +7,7 @@ import { schedule } from 'node-cron';
 import type { EnginePort, Log, ServicePort } from '../collectors/collector.js';
 import type { AwsClients } from '../collectors/session/aws.js';
 import { HeartbeatHub } from '../collectors/heartbeat/hub.js';
+import { putMetricData } from '../collectors/session/put-metric-data.js';
 import { SharedSides } from '../collectors/session/shared-sides.js';
 import type { Backend, RunningDaemon, StepOptions, StepResult } from './cli/backend.js';
 import { Collecting, share } from './collecting.js';
@@ -307,10 +308,8 @@ class Daemon implements RunningDaemon {
     });
     const { aws, nodeVersion } = this.options;
     const cloudwatch = new CloudWatchPublisher({
-      port: view,
-      clock,
-      log,
-      client: (config) => aws.cloudwatch(config),
+      ...{ port: view, clock, log },
+      put: (config, data, signal) => putMetricData(aws.cloudwatch(config), config.namespace, data, signal),
       crashed: (error) => this.crash(error),
     });
     const metrics = createMetrics(view, {

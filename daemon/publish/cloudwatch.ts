@@ -3,10 +3,10 @@
  * not be sent is kept, with its own instant, and sent once CloudWatch answers again; the newest first, because alarms
  * look at it. Sampling never waits for sending.
  */
-import { PutMetricDataCommand, type CloudWatchClient } from '@aws-sdk/client-cloudwatch';
-import { awsFaultOf, type AwsFaultKind } from '../core/aws-fault.js';
+import type { MetricDatum } from '@aws-sdk/client-cloudwatch';
 import { US_PER_MS, type Clock, type Us } from '../core/clock.js';
 import type { CloudWatchPublishConfig } from '../core/config.js';
+import { LockgateError, reasonOf } from '../core/errors.js';
 import { batchesOf, dataOf, takenAt, type Batch, type Period, type PublishedPort } from './cloudwatch-data.js';
 
 /** Numbers that are kept while CloudWatch does not take them: a day of some thirty gates and links, about 10 MB. */
@@ -16,6 +16,22 @@ const MOST_PAUSE_US: Us = 60_000_000;
 /** How long the last period may take when publishing ends. */
 const LAST_MS = 3_000;
 
+/** Why a request failed: `refused` is the request's own fault; the others may pass, or end once somebody has mended something. */
+export const FAILURE_KINDS = ['throttled', 'credentials', 'denied', 'refused', 'unreachable'] as const;
+
+export type FailureKind = (typeof FAILURE_KINDS)[number];
+
+/** By the code of the error; whatever else there is counts as `unreachable`. */
+const KIND_OF: Readonly<Record<string, FailureKind>> = {
+  aws_throttled: 'throttled',
+  aws_no_credentials: 'credentials',
+  aws_expired: 'credentials',
+  aws_refused_credentials: 'credentials',
+  aws_denied: 'denied',
+  aws_refused: 'refused',
+  aws_not_found: 'refused',
+};
+
 /** What went out and what did not, as metrics show it. */
 export interface PublishStats {
   /** Numbers that CloudWatch took. */
@@ -23,7 +39,7 @@ export interface PublishStats {
   /** Numbers that were given up: too many kept, too old, or refused for good. */
   dropped: number;
   /** Failed requests, by kind. */
-  failures: Readonly<Record<AwsFaultKind, number>>;
+  failures: Readonly<Record<FailureKind, number>>;
   /** Numbers that wait to be sent. */
   kept: number;
   /** Milliseconds since 1970; null before the first. */
@@ -37,19 +53,13 @@ export interface PublisherParts {
   port: PublishedPort;
   clock: Clock;
   log: Record<'info' | 'warn' | 'error', (fields: object, message: string) => void>;
-  /** Asked at each request, so that a client that was closed is made anew. */
-  client: (config: CloudWatchPublishConfig) => Pick<CloudWatchClient, 'send'>;
+  /** Sends one request; rejects with a LockgateError whose code says what AWS answered. */
+  put: (config: CloudWatchPublishConfig, data: readonly MetricDatum[], signal: AbortSignal) => Promise<void>;
   /** Told of a bug; then nothing is published any more. */
   crashed: (error: unknown) => void;
+  /** Numbers that are kept at most while CloudWatch does not take them. */
+  mostKept?: number;
 }
-
-const MEND: Readonly<Record<AwsFaultKind, string>> = {
-  throttled: 'it is tried again',
-  credentials: 'the credentials of this machine are missing or expired',
-  denied: 'allow cloudwatch:PutMetricData for this namespace',
-  invalid: 'CloudWatch will never take these numbers, and they are dropped',
-  unreachable: 'it is tried again',
-};
 
 /** Publishes as configured, from `apply` to `stop`; counts over all of its configurations. */
 export class CloudWatchPublisher {
@@ -57,7 +67,7 @@ export class CloudWatchPublisher {
   private readonly counts: Counts = {
     published: 0,
     dropped: 0,
-    failures: { throttled: 0, credentials: 0, denied: 0, invalid: 0, unreachable: 0 },
+    failures: { throttled: 0, credentials: 0, denied: 0, refused: 0, unreachable: 0 },
     lastSuccess: null,
     refused: false,
   };
@@ -86,7 +96,7 @@ export class CloudWatchPublisher {
 }
 
 type Counts = { -readonly [K in Exclude<keyof PublishStats, 'kept' | 'failures'>]: PublishStats[K] } & {
-  failures: Record<AwsFaultKind, number>;
+  failures: Record<FailureKind, number>;
 };
 
 /** Publishing by one configuration. */
@@ -103,7 +113,7 @@ class Run {
   private failedInRow = 0;
   private notBefore: Us = -Infinity;
   /** What was last complained of, so that it is said once. */
-  private complaint: AwsFaultKind | null = null;
+  private complaint: FailureKind | null = null;
 
   constructor(
     private readonly config: CloudWatchPublishConfig,
@@ -139,7 +149,7 @@ class Run {
     const stopped = (): boolean => this.stopping.signal.aborted;
     while (!stopped()) {
       this.take();
-      if (!this.busy) this.sending = this.send();
+      if (!this.busy) this.sending = this.send().catch(this.parts.crashed);
       // Periods that were slept through are gone: nobody judged in them.
       due += Math.max(1, Math.ceil((clock.monotonicNow() - due + 1) / everyUs)) * everyUs;
       await clock.sleep((due - clock.monotonicNow()) / US_PER_MS, this.stopping.signal);
@@ -147,10 +157,10 @@ class Run {
   }
 
   private take(): void {
-    const { port, clock } = this.parts;
+    const { port, clock, mostKept = MOST_KEPT } = this.parts;
     this.waiting.push({ at: clock.wallNow(), data: dataOf(port) });
     let kept = sizeOf(this.waiting);
-    while (kept > MOST_KEPT && this.waiting.length > 1) {
+    while (kept > mostKept && this.waiting.length > 1) {
       const oldest = this.waiting.shift()?.data.length ?? 0;
       kept -= oldest;
       this.counts.dropped += oldest;
@@ -188,21 +198,18 @@ class Run {
 
   /** Whether the batch is done with: taken, or refused for good. */
   private async put(batch: Batch): Promise<boolean> {
-    const { clock, client, log } = this.parts;
+    const { clock, put, log } = this.parts;
     const { namespace, highResolution } = this.config;
-    const command = new PutMetricDataCommand({
-      Namespace: namespace,
-      MetricData: batch.data.map(({ at, datum }) => ({
-        MetricName: datum.name,
-        Dimensions: [...datum.dimensions],
-        Timestamp: new Date(at),
-        Value: datum.value,
-        Unit: datum.unit,
-        StorageResolution: highResolution ? 1 : 60,
-      })),
-    });
+    const data = batch.data.map(({ at, datum }) => ({
+      MetricName: datum.name,
+      Dimensions: [...datum.dimensions],
+      Timestamp: new Date(at),
+      Value: datum.value,
+      Unit: datum.unit,
+      StorageResolution: highResolution ? 1 : 60,
+    }));
     try {
-      await client(this.config).send(command, { abortSignal: this.giveUp.signal });
+      await put(this.config, data, this.giveUp.signal);
     } catch (error) {
       return this.failed(error, batch);
     }
@@ -220,15 +227,18 @@ class Run {
     const { namespace, everyUs } = this.config;
     // The daemon ends and has not waited any longer.
     if (this.giveUp.signal.aborted) return false;
-    const { kind, text } = awsFaultOf(error);
+    // What nobody raised on purpose is a bug.
+    if (!(error instanceof LockgateError)) throw error;
+    const kind = KIND_OF[error.code] ?? 'unreachable';
     this.counts.failures[kind] += 1;
-    this.counts.refused = kind === 'denied' || kind === 'invalid' || kind === 'credentials';
+    this.counts.refused = kind === 'denied' || kind === 'refused' || kind === 'credentials';
     if (this.complaint !== kind) {
       const level = this.counts.refused ? 'error' : 'warn';
-      log[level]({ namespace, kind }, `nothing is published to CloudWatch: ${text} (${MEND[kind]})`);
+      log[level]({ namespace, kind }, `nothing is published to CloudWatch: ${reasonOf(error)}`);
     }
     this.complaint = kind;
-    if (kind === 'invalid') {
+    if (kind === 'refused') {
+      // The same numbers would be refused for ever, and hold up all that come after them.
       this.counts.dropped += batch.data.length;
       return true;
     }

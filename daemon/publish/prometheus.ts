@@ -1,6 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { AWS_FAULT_KINDS } from '../core/aws-fault.js';
-import type { PublishStats } from './cloudwatch.js';
+import { FAILURE_KINDS, type PublishStats } from './cloudwatch.js';
 import type { DaemonPort, FenceJson, FenceStateJson, GateState, SignalJson, VerdictJson } from '../http/port.js';
 
 /** The metrics of one daemon; their text is computed from the port at each scrape. */
@@ -184,7 +183,7 @@ function createSeries(registry: Registry) {
     ),
     cloudwatchFailures: counter(
       'cloudwatch_failures_total',
-      'Requests to CloudWatch that failed: throttled, credentials, denied, invalid, unreachable.',
+      'Requests to CloudWatch that failed: throttled, credentials, denied, refused, unreachable.',
       'kind',
     ),
     cloudwatchKept: gauge('cloudwatch_kept', 'Numbers that wait to be published; absent while nothing is.'),
@@ -236,7 +235,7 @@ function setCloudWatch(series: Series, stats: PublishStats | null): void {
   }
   series.cloudwatchPublished.inc(stats.published);
   series.cloudwatchDropped.inc(stats.dropped);
-  for (const kind of AWS_FAULT_KINDS) series.cloudwatchFailures.inc({ kind }, stats.failures[kind]);
+  for (const kind of FAILURE_KINDS) series.cloudwatchFailures.inc({ kind }, stats.failures[kind]);
   series.cloudwatchKept.set(stats.kept);
   series.cloudwatchRefused.set(flag(stats.refused));
 }

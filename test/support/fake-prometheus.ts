@@ -11,11 +11,7 @@ export interface PromRequest {
 
 /** What is done with a question. */
 export type PromAnswer =
-  | { status?: number; body: unknown; location?: string }
-  | { raw: string; status?: number }
-  | 'reset'
-  | 'mute'
-  | 'half';
+  { status?: number; body: unknown; location?: string } | { raw: string; status?: number } | 'reset' | 'mute' | 'half';
 
 /** The stand-in; `answer` may be set anew at any time. */
 export interface FakePrometheus {

@@ -4,10 +4,7 @@ import { createServer, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
 
 /** A record of the answer section. */
-export type FakeRecord = { owner: string; ttl: number } & (
-  | { type: 'A' | 'AAAA' }
-  | { type: 'CNAME'; target: string }
-);
+export type FakeRecord = { owner: string; ttl: number } & ({ type: 'A' | 'AAAA' } | { type: 'CNAME'; target: string });
 
 /** What is answered to one type of question. */
 export interface FakeAnswer {
@@ -41,8 +38,7 @@ function nameBytes(name: string): Buffer {
 function recordBytes(record: FakeRecord, asked: string): Buffer {
   // The name that was asked for is written as a pointer to the question, as every server does it.
   const owner = record.owner === asked ? Buffer.from([0xc0, 12]) : nameBytes(record.owner);
-  const data =
-    record.type === 'CNAME' ? nameBytes(record.target) : Buffer.alloc(record.type === 'A' ? 4 : 16, 10);
+  const data = record.type === 'CNAME' ? nameBytes(record.target) : Buffer.alloc(record.type === 'A' ? 4 : 16, 10);
   const rest = Buffer.alloc(10);
   rest.writeUInt16BE(TYPES[record.type], 0);
   rest.writeUInt16BE(1, 2);
@@ -51,7 +47,12 @@ function recordBytes(record: FakeRecord, asked: string): Buffer {
   return Buffer.concat([owner, rest, data]);
 }
 
-function reply(question: Buffer, answer: FakeAnswer, over: 'udp' | 'tcp', asked: { name: string; end: number }): Buffer {
+function reply(
+  question: Buffer,
+  answer: FakeAnswer,
+  over: 'udp' | 'tcp',
+  asked: { name: string; end: number },
+): Buffer {
   const cut = answer.truncated === true && over === 'udp';
   const records = cut ? [] : (answer.records ?? []);
   const header = Buffer.alloc(12);
@@ -62,7 +63,11 @@ function reply(question: Buffer, answer: FakeAnswer, over: 'udp' | 'tcp', asked:
   );
   header.writeUInt16BE(1, 4);
   header.writeUInt16BE(records.length, 6);
-  return Buffer.concat([header, question.subarray(12, asked.end + 4), ...records.map((r) => recordBytes(r, asked.name))]);
+  return Buffer.concat([
+    header,
+    question.subarray(12, asked.end + 4),
+    ...records.map((r) => recordBytes(r, asked.name)),
+  ]);
 }
 
 function askedIn(question: Buffer): { name: string; end: number; type: 'A' | 'AAAA' } {

@@ -127,7 +127,9 @@ describe('anything else is unknown, with the reason', () => {
   });
 
   it('a machine without a resolver', async () => {
-    expect(await reason(new TtlQuestion({ record: NAME, resolver: null }, clock, () => []).ask(never))).toMatch(/no resolver/);
+    expect(await reason(new TtlQuestion({ record: NAME, resolver: null }, clock, () => []).ask(never))).toMatch(
+      /no resolver/,
+    );
   });
 
   it('and the next of the system is asked where one is silent', async () => {

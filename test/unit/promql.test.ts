@@ -48,10 +48,7 @@ describe('the one sample', () => {
     expect(await ask({}, 0.01)).toEqual({ value: 0.005, observedAt: clock.monotonicNow() });
     expect(prometheus.requests.map((r) => [r.path, Object.fromEntries(r.params)])).toEqual([
       ['/api/v1/query', { query: 'errors # of all', lookback_delta: '45000ms' }],
-      [
-        '/api/v1/query',
-        { query: 'timestamp(\nerrors # of all\n)', lookback_delta: '45000ms', time: NOW_S.toFixed(3) },
-      ],
+      ['/api/v1/query', { query: 'timestamp(\nerrors # of all\n)', lookback_delta: '45000ms', time: NOW_S.toFixed(3) }],
     ]);
   });
 
