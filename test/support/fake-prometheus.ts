@@ -42,7 +42,7 @@ export async function startFakePrometheus(): Promise<FakePrometheus> {
       response.writeHead(200, { 'content-length': 1000 });
       return void response.write('{"status":"succ', () => message.socket.destroy());
     }
-    const location = 'location' in answer && answer.location !== undefined ? { location: answer.location } : {};
+    const location = 'location' in answer ? { location: answer.location } : {};
     response.writeHead(answer.status ?? 200, { 'content-type': 'application/json', ...location });
     response.end('raw' in answer ? answer.raw : JSON.stringify(answer.body));
   };
