@@ -23,6 +23,8 @@ const DEFAULT_RESOLVE_AFTER_US = 60_000_000;
 /** What the answers to a query are multiplied with, where its unit is not the signal's own. */
 const SCALES: Readonly<Record<string, number>> = { '%': 0.01, ms: 1e-3, us: 1e-6 };
 
+/** As CloudWatch takes them; names that begin with `AWS/` are its own. */
+const NAMESPACE = /^(?!AWS\/)[A-Za-z0-9._/#-][A-Za-z0-9._/#:-]{0,254}$/;
 const SECOND_US = 1_000_000;
 const MINUTE_US = 60 * SECOND_US;
 /** Names that become part of a signal's name. */
@@ -37,6 +39,10 @@ export function checkServices(config: RawConfig, scope: Scope): void {
     scope.problems.add(every, 'CloudWatch takes at most one value a second', 'write `1s` or more');
   } else if (everyUs !== undefined && everyUs < MINUTE_US && cloudwatch?.high_resolution !== true) {
     scope.problems.add(every, 'periods below 60s need `high_resolution: true`', 'add it, or write `60s`');
+  }
+  if (cloudwatch?.namespace !== undefined && !NAMESPACE.test(cloudwatch.namespace)) {
+    const hint = 'letters, digits and `.-_/#:`, at most 255, not beginning with `AWS/`';
+    scope.problems.add(['publish', 'cloudwatch', 'namespace'], 'CloudWatch takes no such namespace', hint);
   }
   const names = new Set<string>();
   for (const [i, rule] of (config.alerts?.rules ?? []).entries()) {

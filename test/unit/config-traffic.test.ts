@@ -46,6 +46,18 @@ describe('how a Prometheus is reached', () => {
   });
 });
 
+it.each([
+  ['Lockgate', true],
+  ['Team/Lockgate-1', true],
+  ['AWS/Lockgate', false],
+  [':x', false],
+  ['Lock gate', false],
+  ['x'.repeat(256), false],
+])('CloudWatch is published to under %s: %s', (namespace, taken) => {
+  const top = `publish: { cloudwatch: { region: r, namespace: "${namespace}" } }`;
+  expect(problemsIn(small({ top })).join()).toMatch(taken ? /^$/ : /no such namespace/);
+});
+
 it('CloudWatch is asked once a minute by default, Prometheus four times', () => {
   expect(traffic('{ cloudwatch: { region: r, namespace: n, metric: m, stat: s } }').everyUs).toBe(60e6);
   expect(traffic('{ prometheus: "http://prom", query: up }').everyUs).toBe(15e6);
