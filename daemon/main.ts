@@ -39,10 +39,11 @@ function ownVersion(): string {
 
 /** Loaded only by the commands that need it: drivers and the store take longer to load than a gate takes to answer. */
 async function backend(): Promise<Backend> {
-  const [{ createBackend }, { postgresEngine }, { mysqlEngine }, { pino }] = await Promise.all([
+  const [{ createBackend }, { postgresEngine }, { mysqlEngine }, { dmsService }, { pino }] = await Promise.all([
     import('./app.js'),
     import('../collectors/postgres/engine.js'),
     import('../collectors/mysql/engine.js'),
+    import('../collectors/dms/service.js'),
     import('pino'),
   ]);
   return createBackend({
@@ -52,7 +53,7 @@ async function backend(): Promise<Backend> {
     nodeVersion: process.version,
     log: pino({ level: process.env['LOCKGATE_LOG_LEVEL'] ?? 'info' }, pino.destination({ dest: 2, sync: true })),
     engines: [postgresEngine, mysqlEngine],
-    services: [],
+    services: [dmsService()],
   });
 }
 
