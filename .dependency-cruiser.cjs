@@ -76,7 +76,7 @@ module.exports = {
         path: OURS,
         pathNot: [
           '^daemon/(app\\.ts$|cli/|lifecycle/|core/)',
-          '^collectors/([^/]+/(engine|service)|session/aws)\\.ts$',
+          '^collectors/([^/]+/(engine|service)|session/lazy-aws)\\.ts$',
         ],
       },
     },

@@ -5,9 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import { schedule } from 'node-cron';
 import type { EnginePort, Log, ServicePort } from '../collectors/collector.js';
-import type { AwsClients } from '../collectors/session/aws.js';
+import type { LazyAws } from '../collectors/session/lazy-aws.js';
 import { HeartbeatHub } from '../collectors/heartbeat/hub.js';
-import { putMetricData } from '../collectors/session/put-metric-data.js';
 import { SharedSides } from '../collectors/session/shared-sides.js';
 import type { Backend, RunningDaemon, StepOptions, StepResult } from './cli/backend.js';
 import { Collecting, share } from './collecting.js';
@@ -60,7 +59,7 @@ export interface AppOptions {
   engines: readonly EnginePort[];
   services: readonly ServicePort[];
   /** The clients that the services use as well; closed when a daemon or a `doctor` ends. */
-  aws: AwsClients;
+  aws: LazyAws;
 }
 
 /** The server side of the command line. */
@@ -90,7 +89,7 @@ export function createBackend(options: AppOptions): Backend {
         const asked = options.services.map((s) => s.doctor(config, contextOf(options, config), signal));
         return [...findings, ...(await Promise.all(asked))].flat();
       } finally {
-        options.aws.close();
+        await options.aws.close();
       }
     },
     start: (file, signal) => startDaemon(options, file, load, signal),
@@ -309,7 +308,10 @@ class Daemon implements RunningDaemon {
     const { aws, nodeVersion } = this.options;
     const cloudwatch = new CloudWatchPublisher({
       ...{ port: view, clock, log },
-      put: (config, data, signal) => putMetricData(aws.cloudwatch(config), config.namespace, data, signal),
+      put: async (config, data, signal) => {
+        const { putMetricData } = await import('../collectors/session/put-metric-data.js');
+        return putMetricData((await aws.clients()).cloudwatch(config), config.namespace, data, signal);
+      },
       crashed: (error) => this.crash(error),
     });
     const metrics = createMetrics(view, {

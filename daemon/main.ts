@@ -39,16 +39,24 @@ function ownVersion(): string {
 
 /** Loaded only by the commands that need it: drivers and the store take longer to load than a gate takes to answer. */
 async function backend(): Promise<Backend> {
-  const [{ createBackend }, { postgresEngine }, { mysqlEngine }, { AwsClients }, { trafficService }, { pino }] =
-    await Promise.all([
-      import('./app.js'),
-      import('../collectors/postgres/engine.js'),
-      import('../collectors/mysql/engine.js'),
-      import('../collectors/session/aws.js'),
-      import('../collectors/traffic/service.js'),
-      import('pino'),
-    ]);
-  const aws = new AwsClients();
+  const [
+    { createBackend },
+    { postgresEngine },
+    { mysqlEngine },
+    { LazyAws },
+    { dmsService },
+    { trafficService },
+    { pino },
+  ] = await Promise.all([
+    import('./app.js'),
+    import('../collectors/postgres/engine.js'),
+    import('../collectors/mysql/engine.js'),
+    import('../collectors/session/lazy-aws.js'),
+    import('../collectors/dms/service.js'),
+    import('../collectors/traffic/service.js'),
+    import('pino'),
+  ]);
+  const aws = new LazyAws();
   return createBackend({
     clock: new SystemClock(),
     env: process.env,
@@ -56,7 +64,7 @@ async function backend(): Promise<Backend> {
     nodeVersion: process.version,
     log: pino({ level: process.env['LOCKGATE_LOG_LEVEL'] ?? 'info' }, pino.destination({ dest: 2, sync: true })),
     engines: [postgresEngine, mysqlEngine],
-    services: [trafficService(aws)],
+    services: [dmsService(), trafficService(aws)],
     aws,
   });
 }

@@ -3,9 +3,8 @@ import type { Clock, Us } from '../../daemon/core/clock.js';
 import type { DnsConfig, MigrationConfig, TrafficConfig } from '../../daemon/core/config.js';
 import { LockgateError, messageOf } from '../../daemon/core/errors.js';
 import type { Finding, ServicePort } from '../collector.js';
-import type { AwsClients } from '../session/aws.js';
+import type { LazyAws } from '../session/lazy-aws.js';
 import { AskedNumber, type Answer, type Asking } from './asked-number.js';
-import { askCloudWatch } from './cloudwatch.js';
 import { TtlQuestion } from './dns.js';
 import { askPrometheus } from './promql.js';
 
@@ -15,7 +14,7 @@ const CLOUDWATCH_FRESH_US: Us = 600_000_000;
 const DNS_EVERY_US: Us = 15_000_000;
 
 /** The traffic and DNS signals of all migrations. */
-export function trafficService(aws: AwsClients): ServicePort {
+export function trafficService(aws: LazyAws): ServicePort {
   const asked = (migration: MigrationConfig, clock: Clock): Question[] => [
     ...[...(migration.traffic?.values() ?? [])].map((t) => trafficQuestion(migration.name, t, aws, clock)),
     ...[...(migration.dns?.values() ?? [])].map((d) => dnsQuestion(migration.name, d, clock)),
@@ -51,13 +50,17 @@ function collector(question: Question, clock: Clock): AskedNumber {
   return new AskedNumber(`${question.migration}/${question.signal}`, question, clock);
 }
 
-function trafficQuestion(migration: string, t: TrafficConfig, aws: AwsClients, clock: Clock): Question {
+function trafficQuestion(migration: string, t: TrafficConfig, aws: LazyAws, clock: Clock): Question {
   const { ask, scale, everyUs, unit } = t;
   const frame = { migration, signal: `traffic.${t.name}`, everyUs, unit } as const;
   if (ask.kind === 'cloudwatch') {
     const freshUs = Math.max(CLOUDWATCH_FRESH_US, 3 * everyUs);
     const whom = `CloudWatch (${ask.namespace} ${ask.metric})`;
-    return { ...frame, freshUs, whom, ask: (signal) => askCloudWatch(aws, ask, { clock, scale }, signal) };
+    const asked = async (signal: AbortSignal): Promise<Answer> => {
+      const { askCloudWatch } = await import('./cloudwatch.js');
+      return askCloudWatch(await aws.clients(), ask, { clock, scale }, signal);
+    };
+    return { ...frame, freshUs, whom, ask: asked };
   }
   const freshUs = Math.max(LEAST_FRESH_US, 3 * everyUs);
   return {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { AwsClients } from '../../collectors/session/aws.js';
+import { LazyAws } from '../../collectors/session/lazy-aws.js';
 import { trafficService } from '../../collectors/traffic/service.js';
 import { createBackend } from '../../daemon/app.js';
 import type { RunningDaemon } from '../../daemon/cli/backend.js';
@@ -82,7 +82,7 @@ const open = (gate: string): (number | undefined)[] =>
     .map((d) => d.Value);
 
 it('asks, judges and publishes, until it is told otherwise and to the end', async () => {
-  const clients = new AwsClients();
+  const clients = new LazyAws();
   const silent = () => undefined;
   const backend = createBackend({
     ...{ clock, env: {}, nodeVersion: process.version, version: '0', engines: [], aws: clients },

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ServicePort } from '../../collectors/collector.js';
 import { AwsClients } from '../../collectors/session/aws.js';
+import { LazyAws } from '../../collectors/session/lazy-aws.js';
 import { AskedNumber, type Answer } from '../../collectors/traffic/asked-number.js';
 import { askCloudWatch } from '../../collectors/traffic/cloudwatch.js';
 import { trafficService } from '../../collectors/traffic/service.js';
@@ -157,7 +158,7 @@ describe('CloudWatch', () => {
 });
 
 describe('the service', () => {
-  const clients = new AwsClients();
+  const clients = new LazyAws();
   const service: ServicePort = trafficService(clients);
   const config = (sections: string, env = 'traffic'): Config => load(small({ shop: `${env}:\n${sections}` }));
   const keys = (c: Config): string[] => service.parts(c).map((p) => p.key);
