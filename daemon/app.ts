@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { schedule } from 'node-cron';
 import type { EnginePort, Log, ServicePort } from '../collectors/collector.js';
+import type { LazyAws } from '../collectors/session/lazy-aws.js';
 import { HeartbeatHub } from '../collectors/heartbeat/hub.js';
 import { SharedSides } from '../collectors/session/shared-sides.js';
 import type { Backend, RunningDaemon, StepOptions, StepResult } from './cli/backend.js';
@@ -22,6 +23,7 @@ import { EntryHomes } from './homes.js';
 import { Keeper, keptMemories } from './keeper.js';
 import { createServer } from './http/server.js';
 import type { SignalJson } from './http/port.js';
+import { CloudWatchPublisher } from './publish/cloudwatch.js';
 import { createMetrics } from './publish/prometheus.js';
 import { Recorder } from './recorder.js';
 import { SteadyLook, verdictJson } from './render.js';
@@ -56,6 +58,8 @@ export interface AppOptions {
   log: Log;
   engines: readonly EnginePort[];
   services: readonly ServicePort[];
+  /** The clients that the services use as well; closed when a daemon or a `doctor` ends. */
+  aws: LazyAws;
 }
 
 /** The server side of the command line. */
@@ -75,14 +79,18 @@ export function createBackend(options: AppOptions): Backend {
     setup: (config, steps) => runSteps(options.engines, config, steps, 'setup'),
     teardown: (config, steps) => runSteps(options.engines, config, steps, 'teardown'),
     doctor: async (config, signal) => {
-      const findings = await Promise.all(
-        options.engines.map((engine) => {
-          const { databases, links } = share(engine, config);
-          return engine.doctor(databases, links, contextOf(options, config), signal);
-        }),
-      );
-      const asked = options.services.map((s) => s.doctor(config, contextOf(options, config), signal));
-      return [...findings, ...(await Promise.all(asked))].flat();
+      try {
+        const findings = await Promise.all(
+          options.engines.map((engine) => {
+            const { databases, links } = share(engine, config);
+            return engine.doctor(databases, links, contextOf(options, config), signal);
+          }),
+        );
+        const asked = options.services.map((s) => s.doctor(config, contextOf(options, config), signal));
+        return [...findings, ...(await Promise.all(asked))].flat();
+      } finally {
+        await options.aws.close();
+      }
     },
     start: (file, signal) => startDaemon(options, file, load, signal),
   };
@@ -189,6 +197,7 @@ class Daemon implements RunningDaemon {
         'THE STORE WAS CORRUPT: it was renamed aside and a new, empty one opened; the journal begins anew',
       );
     }
+    this.closers.push(() => this.options.aws.close());
     const events = new EventStream();
     const recorder = new Recorder(store, log, (id, draft) => events.publish('journal', journalJson(id, draft)));
     this.closers.push(() => recorder.end());
@@ -297,7 +306,20 @@ class Daemon implements RunningDaemon {
       fences: cutover.fences,
       switchover: cutover.switchover,
     });
-    const metrics = createMetrics(view, { nodeVersion: this.options.nodeVersion, http: () => server.stats() });
+    const { aws, nodeVersion } = this.options;
+    const cloudwatch = new CloudWatchPublisher({
+      ...{ port: view, clock, log },
+      put: async (config, data, signal) => {
+        const { putMetricData } = await import('../collectors/session/put-metric-data.js');
+        return putMetricData((await aws.clients()).cloudwatch(config), config.namespace, data, signal);
+      },
+      crashed: (error) => this.crash(error),
+    });
+    const metrics = createMetrics(view, {
+      nodeVersion,
+      http: () => server.stats(),
+      cloudwatch: () => cloudwatch.stats,
+    });
     cutover.fences.start();
     this.reloadSucceeded = (ok) => metrics.configLoaded(ok, clock.wallNow());
     this.reloadSucceeded(true);
@@ -314,7 +336,10 @@ class Daemon implements RunningDaemon {
       () => cutover.reload(),
       () => keeper.readAttestations(this.config.migrations.keys()),
       (config) => collecting.apply(config),
+      (config) => cloudwatch.apply(config.publish?.cloudwatch ?? null),
     );
+    this.closers.push(() => cloudwatch.stop());
+    await cloudwatch.apply(this.config.publish?.cloudwatch ?? null);
 
     const ticking = new AbortController();
     const ticks = this.tick(ticking.signal, engine, view, recorder, events, keeper).catch((error: unknown) =>

@@ -22,6 +22,7 @@ import {
   type ChainSeen,
   type DirectionRows,
   type DirectionTouched,
+  type DmsReading,
   type LinkReading,
   type LocalWatch,
   type LocalWrites,
@@ -38,8 +39,10 @@ import {
   type SplitMemories,
   type StrayMemories,
 } from './strays.js';
+import { ReadingParts } from './reading-parts.js';
 import { compareLooks, LARGEST_DIVERGENCE_US, lookAt, type ClockLook } from './lifecycle/guard.js';
 import {
+  isDmsSignal,
   known,
   linkId,
   MIGRATION_SIGNALS,
@@ -138,6 +141,7 @@ export class Engine {
   private jumpedAt: Us = -Infinity;
 
   private readonly chains: Chains;
+  private readonly parts = new ReadingParts();
   private readonly strays: Strays;
   /** Databases where nothing tells what is local. */
   private bySessions: ReadonlySet<string> = new Set();
@@ -197,6 +201,9 @@ export class Engine {
         return;
       case 'migration-reading':
         this.set(o.migration, new Map([[o.signal, readingOf(o, o.freshUs)]]), now);
+        return;
+      case 'dms-reading':
+        this.observeDms(o, now);
         return;
       case 'chain-seen':
       case 'chain-fault':
@@ -476,6 +483,7 @@ export class Engine {
 
   /** Drops what was observed of a migration whose links or databases are no longer what they were. */
   private forget(migration: string, now: Us): void {
+    this.parts.forget(migration);
     for (const key of this.board.keys()) {
       const [name = '', head = ''] = key.split('.');
       if (name !== migration || head === 'attest') continue;
@@ -509,8 +517,15 @@ export class Engine {
   private observeLink(o: LinkReading, now: Us): void {
     const link = this.links.get(o.link);
     if (link === undefined) return;
-    const reading = readingOf(o, Math.max(link.config.freshnessUs, o.freshUs ?? 0));
+    const seen = readingOf(o, Math.max(link.config.freshnessUs, o.freshUs ?? 0));
+    const reading = o.part === undefined ? seen : this.parts.sum(`${o.link}.${o.signal}`, o.part, seen, now);
     this.set(link.migration, new Map([[`${link.config.name}.${o.signal}`, reading]]), now);
+  }
+
+  private observeDms(o: DmsReading, now: Us): void {
+    const link = this.links.get(o.link);
+    if (link === undefined) return;
+    this.set(link.migration, new Map([[`${link.config.name}.${o.signal}`, readingOf(o, o.freshUs)]]), now);
   }
 
   private observeChain(o: ChainSeen | ChainFault | ChainBroken, now: Us): void {
@@ -633,7 +648,10 @@ export class Engine {
     for (const [signal, reading] of readings) {
       const [head = '', ...rest] = signal.split('.');
       if (head !== 'forward' && head !== 'reverse') continue;
-      const alias = `${head === m.direction.direction ? 'active' : 'standby'}.${rest.join('.')}`;
+      const name = rest.join('.');
+      const isActive = head === m.direction.direction;
+      if (isDmsSignal(name) && !isActive) continue;
+      const alias = isDmsSignal(name) ? name : `${isActive ? 'active' : 'standby'}.${name}`;
       if (used.has(alias)) aliased.push([alias, withinDirection(m, reading)]);
     }
     return aliased;
@@ -652,8 +670,12 @@ export class Engine {
     const now = this.clock.monotonicNow();
     if (m.direction.direction === 'unknown') return unknown(`the direction is unknown: ${m.direction.reason}`, now);
     const other: LinkName = m.direction.direction === 'forward' ? 'reverse' : 'forward';
-    const link = head === 'active' ? m.direction.direction : other;
-    if (m.config.links[link] === undefined) return unknown(`there is no ${link} link in the configuration`, now);
+    const ofDms = isDmsSignal(signal);
+    const link = head === 'active' || ofDms ? m.direction.direction : other;
+    const via = m.config.links[link]?.via;
+    if (via === undefined) return unknown(`there is no ${link} link in the configuration`, now);
+    if (ofDms && via !== 'dms') return unknown(`the ${link} link, which is the active one, does not come by DMS`, now);
+    if (ofDms) return withinDirection(m, this.board.reading(`${migration}.${link}.${signal}`));
     return withinDirection(m, this.board.reading(`${migration}.${link}.${rest.join('.')}`));
   }
 
@@ -671,7 +693,7 @@ export class Engine {
       `${last.direction} ${last.epoch}` !== `${m.lastKnown.direction} ${m.lastKnown.epoch}`;
     if (turned) {
       const concerns = (c: Condition): boolean =>
-        c.kind === 'signal' && c.migration === m.config.name && /^(active|standby)\./.test(c.signal);
+        c.kind === 'signal' && c.migration === m.config.name && /^(active|standby|dms)\./.test(c.signal);
       for (const group of this.groups) {
         group.advance(now);
         group.restart(concerns);
@@ -711,6 +733,7 @@ export class Engine {
       link.drain.reset();
     }
     this.strays.doubt(now);
+    this.parts.forget();
     for (const m of this.migrations.values()) {
       for (const side of ['source', 'target'] as const) m.answers[side] = { ...m.answers[side], at: -Infinity };
     }
@@ -730,6 +753,7 @@ export class Engine {
 
 /** Whether a signal stands for that of one of the links, by the present direction. */
 export function isAlias(signal: string): boolean {
+  if (isDmsSignal(signal)) return true;
   return /^(active|standby)\./.test(signal) && !Object.hasOwn(MIGRATION_SIGNALS, signal);
 }
 
@@ -748,7 +772,7 @@ function newLink(id: LinkId, migration: string, config: LinkConfig): LinkState {
   return { id, migration, config, tracker, drain: new LinkDrain(flows, freshUs), disagreedAt: -Infinity };
 }
 
-function readingOf(o: LinkReading | SideReading | MigrationReading, freshUs: Us): Reading {
+function readingOf(o: LinkReading | SideReading | MigrationReading | DmsReading, freshUs: Us): Reading {
   if (o.value === null) return unknown(o.reason ?? 'the collector gave no reason', o.at);
   const reading = known(o.value, o.askedAt ?? o.at, freshUs, o.reason);
   return o.kind !== 'side-reading' && o.bound !== undefined ? { ...reading, bound: o.bound } : reading;

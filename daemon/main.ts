@@ -39,12 +39,24 @@ function ownVersion(): string {
 
 /** Loaded only by the commands that need it: drivers and the store take longer to load than a gate takes to answer. */
 async function backend(): Promise<Backend> {
-  const [{ createBackend }, { postgresEngine }, { mysqlEngine }, { pino }] = await Promise.all([
+  const [
+    { createBackend },
+    { postgresEngine },
+    { mysqlEngine },
+    { LazyAws },
+    { dmsService },
+    { trafficService },
+    { pino },
+  ] = await Promise.all([
     import('./app.js'),
     import('../collectors/postgres/engine.js'),
     import('../collectors/mysql/engine.js'),
+    import('../collectors/session/lazy-aws.js'),
+    import('../collectors/dms/service.js'),
+    import('../collectors/traffic/service.js'),
     import('pino'),
   ]);
+  const aws = new LazyAws();
   return createBackend({
     clock: new SystemClock(),
     env: process.env,
@@ -52,7 +64,8 @@ async function backend(): Promise<Backend> {
     nodeVersion: process.version,
     log: pino({ level: process.env['LOCKGATE_LOG_LEVEL'] ?? 'info' }, pino.destination({ dest: 2, sync: true })),
     engines: [postgresEngine, mysqlEngine],
-    services: [],
+    services: [dmsService(), trafficService(aws)],
+    aws,
   });
 }
 

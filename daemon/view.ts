@@ -7,6 +7,7 @@ import {
   signalNames,
   valueAt,
   stateAt,
+  isDmsSignal,
   type Reading,
   type SideName,
   type SignalContext,
@@ -240,6 +241,7 @@ export class View implements DaemonPort {
     const [head = '', ...rest] = signal.split('.');
     const direction = this.parts.engine.direction(migration).direction;
     if (!isAlias(signal) || direction === 'unknown') return signal;
+    if (isDmsSignal(signal)) return `${direction}.${signal}`;
     const link = (head === 'active') === (direction === 'forward') ? 'forward' : 'reverse';
     return `${link}.${rest.join('.')}`;
   }

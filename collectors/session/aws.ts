@@ -11,8 +11,10 @@ import type { AwsConfig } from '../../daemon/core/config.js';
 const CONNECTION_MS = 3_000;
 /** The longest that one try of a request may take. */
 const REQUEST_MS = 10_000;
-/** Tries of one request, the first included; the callers have a backoff of their own. */
+/** Tries of one request to CloudWatch, the first included; the callers have a backoff of their own. */
 const ATTEMPTS = 3;
+/** To DMS only one: each try counts for its limit of requests, so that whoever asks paces them all himself. */
+const DMS_ATTEMPTS = 1;
 
 /** Makes clients of AWS and closes them all. */
 export class AwsClients {
@@ -21,12 +23,12 @@ export class AwsClients {
 
   /** The client of DMS for what is configured. */
   dms(config: AwsConfig): DatabaseMigrationServiceClient {
-    return once(this.dmsClients, config, () => new DatabaseMigrationServiceClient(settings(config)));
+    return once(this.dmsClients, config, () => new DatabaseMigrationServiceClient(settings(config, DMS_ATTEMPTS)));
   }
 
   /** The client of CloudWatch for what is configured. */
   cloudwatch(config: AwsConfig): CloudWatchClient {
-    return once(this.cloudwatchClients, config, () => new CloudWatchClient(settings(config)));
+    return once(this.cloudwatchClients, config, () => new CloudWatchClient(settings(config, ATTEMPTS)));
   }
 
   /** Closes all connections; a client that is asked for again is made anew. */
@@ -44,7 +46,7 @@ function once<T>(clients: Map<string, T>, { region, endpoint, assumeRole }: AwsC
   return client;
 }
 
-function settings({ region, endpoint, assumeRole }: AwsConfig) {
+function settings({ region, endpoint, assumeRole }: AwsConfig, maxAttempts: number) {
   return {
     region,
     ...(endpoint === null ? {} : { endpoint }),
@@ -56,7 +58,7 @@ function settings({ region, endpoint, assumeRole }: AwsConfig) {
             clientConfig: { region },
           }),
         }),
-    maxAttempts: ATTEMPTS,
+    maxAttempts,
     requestHandler: { connectionTimeout: CONNECTION_MS, requestTimeout: REQUEST_MS, throwOnRequestTimeout: true },
   };
 }

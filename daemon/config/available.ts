@@ -39,24 +39,9 @@ const UNAVAILABLE: readonly Unavailable[] = [
     hint: 'remove this section; compare the data by other means and attest it',
   },
   {
-    path: ['migrations', '*', 'traffic'],
-    what: 'watching traffic',
-    hint: 'remove this section; nothing would be asked',
-  },
-  {
-    path: ['migrations', '*', 'dns'],
-    what: 'watching DNS',
-    hint: 'remove this section; nothing would be asked',
-  },
-  {
     path: ['migrations', '*', 'maintenance'],
     what: 'a maintenance window',
     hint: 'remove this section; there are no alerts to silence',
-  },
-  {
-    path: ['publish', 'cloudwatch'],
-    what: 'publishing to CloudWatch',
-    hint: 'remove this section; scrape /metrics instead',
   },
   {
     path: ['alerts'],
@@ -118,7 +103,9 @@ export type Vias = Readonly<Partial<Record<LinkName, LinkConfig['via'] | undefin
  * measured, for `active.` and `standby.` in one direction at least.
  */
 export function whyNotMeasured(signal: string, vias: Vias): string | null {
-  if (!MEASURED.has(signal) && !signal.startsWith('attest.')) return 'this version of lockgate does not measure it';
+  if (!MEASURED.has(signal) && !/^(attest|traffic|dns)\./.test(signal)) {
+    return 'this version of lockgate does not measure it';
+  }
   const [head = '', name = ''] = signal.split('.');
   const { forward, reverse } = vias;
   if (signal === 'sequences.behind') {

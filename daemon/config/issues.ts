@@ -14,6 +14,7 @@ const SECRET_PATHS: readonly Path[] = [
   ['daemon', 'auth', 'tokens', '*', 'token'],
   ['alerts', 'pagerduty', 'routing_key'],
   ['alerts', 'webhook', 'secret'],
+  ['migrations', '*', 'traffic', '*', 'token'],
 ];
 
 /** Whether the value at a path is a secret. */

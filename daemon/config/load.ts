@@ -160,7 +160,7 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
     gates.forEach(place);
     configs.set(
       name,
-      migrations.assembleMigration(name, written, own, gates, resolveMigrationServices(written, context)),
+      migrations.assembleMigration(name, written, own, gates, resolveMigrationServices(name, written, context, scope)),
     );
   }
   requireSome(configs, 'migrations', scope);

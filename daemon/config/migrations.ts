@@ -7,6 +7,7 @@ import { presetGate, resolveGate, type PlacedGate } from './gates.js';
 import { resolveLink, subscriptionsOf } from './links.js';
 import { isLoopback } from './network.js';
 import type { PresetLink, PresetSide } from './preset-recipe.js';
+import { SIGNAL_PART } from './services.js';
 import { runbookPreset, type Preset } from './presets.js';
 import type { RawConfig, RawGate, RawLink, RawMigration } from './schema.js';
 import type { Scope } from './scope.js';
@@ -120,6 +121,8 @@ function presetOf(raw: RawMigration | undefined, config: RawConfig): Preset {
     forward: link(raw.forward),
     reverse: raw.reverse === undefined ? null : link(raw.reverse),
     sides: { source: side(raw.source), target: side(raw.target) },
+    traffic: Object.keys(raw.traffic ?? {}).filter((key) => SIGNAL_PART.test(key)),
+    dns: Object.keys(raw.dns ?? {}).filter((key) => SIGNAL_PART.test(key)),
   });
 }
 

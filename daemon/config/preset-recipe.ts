@@ -164,11 +164,24 @@ export class Recipe {
     );
   }
 
-  /** Someone has looked at the traffic lately. */
-  trafficChecked(): this {
-    return this.ask('attest.traffic-checked.age < 1h').leaveOut(
+  /** Someone has looked at the traffic lately: what is too many errors or too slow is nobody's to guess. */
+  trafficChecked(traffic: readonly string[]): this {
+    this.ask('attest.traffic-checked.age < 1h');
+    const own = 'a threshold never defaults: write this gate with yours, and attest traffic-checked until then';
+    for (const name of traffic) this.leaveOut(`traffic.${name} < … for 10m`, own);
+    if (traffic.length > 0) return this;
+    return this.leaveOut(
       'traffic.NAME < … for 10m',
-      'traffic is not watched in this version: attest traffic-checked at each step',
+      'no `traffic` is configured for the migration: attest traffic-checked at each step',
+    );
+  }
+
+  /** What clients remember of the names that are switched is forgotten within a minute. */
+  lowTtl(dns: readonly string[]): this {
+    if (dns.length > 0) return this.ask(...dns.map((name) => `dns.${name}.ttl <= 60s`));
+    return this.leaveOut(
+      'dns.NAME.ttl <= 60s',
+      'no `dns` is configured for the migration: look at the TTL of the names that are switched, and attest traffic-checked',
     );
   }
 }

@@ -8,6 +8,9 @@ export interface PresetContext {
   reverse: PresetLink | null;
   /** How the log of each side is read. */
   sides: Readonly<Record<SideName, PresetSide>>;
+  /** Names of the traffic queries and of the DNS records that are watched. */
+  traffic: readonly string[];
+  dns: readonly string[];
 }
 
 /** The gates of `preset: runbook`, and those that it cannot offer for this migration, with the reason. */
@@ -23,7 +26,7 @@ const FLIPPED = 'direction.reverse is 1';
 
 /**
  * The gates of the runbook, by the signals that this version measures and this migration has. What cannot be measured
- * (verification, traffic, DNS, rehearsals and approvals) is asked for as a fresh attestation, so that a gate is never
+ * (verification, thresholds of traffic, rehearsals and approvals) is asked for as a fresh attestation, so that a gate is never
  * green because little is known: `lockgate attest MIGRATION NAME` by whoever has checked it by hand.
  */
 export function runbookPreset(context: PresetContext): Preset {
@@ -76,13 +79,13 @@ function verified(): Recipe {
   return gate;
 }
 
-function shiftReads({ forward, sides }: PresetContext): Recipe {
+function shiftReads({ forward, sides, traffic, dns }: PresetContext): Recipe {
   return new Recipe('shift-reads')
     .ask('gate verified open')
     .level('forward', forward, '5s')
     .noStrays('target', sides.target)
-    .trafficChecked()
-    .leaveOut('dns.NAME.ttl <= 60s', 'DNS is not watched in this version: attest traffic-checked');
+    .trafficChecked(traffic)
+    .lowTtl(dns);
 }
 
 function flipWrites({ forward, reverse, sides }: PresetContext): Recipe {
@@ -166,10 +169,10 @@ function drained({ forward, reverse, sides }: PresetContext): Recipe {
   return gate;
 }
 
-function ramp({ reverse, sides }: PresetContext): Recipe {
+function ramp({ reverse, sides, traffic }: PresetContext): Recipe {
   const gate = new Recipe('ramp').ask(FLIPPED, 'target.reachable is 1 for 5m', 'target.writable is 1 for 5m');
   if (reverse !== null) gate.level('reverse', reverse, '5s', '5m').carried('reverse', reverse);
-  return gate.noStrays('source', sides.source).trafficChecked();
+  return gate.noStrays('source', sides.source).trafficChecked(traffic);
 }
 
 function rollbackReady({ forward, sides }: PresetContext, reverse: PresetLink): Recipe {

@@ -66,8 +66,9 @@ const cloudwatchQuery = section('One CloudWatch metric.', {
 const query = section('One number that is asked for; either `prometheus` or `cloudwatch`.', {
   prometheus: httpUrl('Base URL of Prometheus.').optional(),
   query: text('PromQL that yields exactly one sample.').optional(),
+  token: text('Bearer token for Prometheus, as `${env:NAME}` or `${file:PATH}`.', 'a token').optional(),
   cloudwatch: cloudwatchQuery.optional(),
-  every: duration('How often it is asked for; 15s by default.').optional(),
+  every: duration('How often it is asked for; by default 15s, of CloudWatch 60s.').optional(),
   unit: choice('Unit of the number; `%` means that 0.5 is half a percent.', [
     '%',
     'ratio',

@@ -13,6 +13,7 @@ import { parseCondition, type ConditionContext } from '../core/condition.js';
 import type { SignalContext } from '../core/signal.js';
 import type { RawConfig, RawMigration } from './schema.js';
 import type { Scope } from './scope.js';
+import { prometheusAccess } from './prometheus-access.js';
 import { hasPlaceholder } from './secrets.js';
 
 const DEFAULT_NAMESPACE = 'Lockgate';
@@ -22,10 +23,12 @@ const DEFAULT_RESOLVE_AFTER_US = 60_000_000;
 /** What the answers to a query are multiplied with, where its unit is not the signal's own. */
 const SCALES: Readonly<Record<string, number>> = { '%': 0.01, ms: 1e-3, us: 1e-6 };
 
+/** As CloudWatch takes them; names that begin with `AWS/` are its own. */
+const NAMESPACE = /^(?!AWS\/)[A-Za-z0-9._/#-][A-Za-z0-9._/#:-]{0,254}$/;
 const SECOND_US = 1_000_000;
 const MINUTE_US = 60 * SECOND_US;
 /** Names that become part of a signal's name. */
-const SIGNAL_PART = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+export const SIGNAL_PART = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 
 /** Checks what publishes and alerts across its keys; the shape was checked before. */
 export function checkServices(config: RawConfig, scope: Scope): void {
@@ -36,6 +39,10 @@ export function checkServices(config: RawConfig, scope: Scope): void {
     scope.problems.add(every, 'CloudWatch takes at most one value a second', 'write `1s` or more');
   } else if (everyUs !== undefined && everyUs < MINUTE_US && cloudwatch?.high_resolution !== true) {
     scope.problems.add(every, 'periods below 60s need `high_resolution: true`', 'add it, or write `60s`');
+  }
+  if (cloudwatch?.namespace !== undefined && !NAMESPACE.test(cloudwatch.namespace)) {
+    const hint = 'letters, digits and `.-_/#:`, at most 255, not beginning with `AWS/`';
+    scope.problems.add(['publish', 'cloudwatch', 'namespace'], 'CloudWatch takes no such namespace', hint);
   }
   const names = new Set<string>();
   for (const [i, rule] of (config.alerts?.rules ?? []).entries()) {
@@ -79,6 +86,14 @@ export function checkMigrationServices(name: string, raw: RawMigration, scope: S
       const hint = '`query` belongs to `prometheus`; remove it';
       scope.problems.add([...at, 'query'], 'CloudWatch is not asked by PromQL', hint, { key: true });
     }
+    if (asks[1] === true && query.token !== undefined) {
+      const hint = '`token` belongs to `prometheus`; remove it';
+      scope.problems.add([...at, 'token'], 'CloudWatch is signed in to by the SDK', hint, { key: true });
+    }
+    const everyUs = microseconds(query.every);
+    if (everyUs !== undefined && everyUs < SECOND_US) {
+      scope.problems.add([...at, 'every'], 'this asks more than once a second', 'write `1s` or more');
+    }
   }
   for (const [i, window] of (raw.maintenance ?? []).entries()) {
     const { from, to } = (window as typeof window | undefined) ?? {};
@@ -109,8 +124,10 @@ export function resolveCloudWatch(raw: RawConfig): CloudWatchPublishConfig | nul
 
 /** What a migration asks of other systems; what is wrong was reported and is left out. */
 export function resolveMigrationServices(
+  migration: string,
   raw: RawMigration,
   signals: SignalContext,
+  scope: Scope,
 ): {
   traffic: ReadonlyMap<string, TrafficConfig>;
   dns: ReadonlyMap<string, DnsConfig>;
@@ -121,7 +138,11 @@ export function resolveMigrationServices(
     const { prometheus, cloudwatch } = query ?? {};
     const ask: TrafficConfig['ask'] | null =
       prometheus !== undefined
-        ? { kind: 'prometheus', url: prometheus, query: query?.query ?? '' }
+        ? {
+            kind: 'prometheus',
+            query: query?.query ?? '',
+            ...prometheusAccess(['migrations', migration, 'traffic', name], prometheus, query?.token, scope),
+          }
         : cloudwatch === undefined
           ? null
           : {
@@ -137,7 +158,7 @@ export function resolveMigrationServices(
     if (ask === null) continue;
     traffic.set(name, {
       name,
-      everyUs: microseconds(query?.every) ?? DEFAULT_QUERY_US,
+      everyUs: microseconds(query?.every) ?? (ask.kind === 'cloudwatch' ? MINUTE_US : DEFAULT_QUERY_US),
       unit: signals.traffic[name] ?? 'count',
       scale: SCALES[query?.unit ?? ''] ?? 1,
       ask,

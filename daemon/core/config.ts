@@ -136,9 +136,11 @@ export interface TrafficConfig {
 /** A query that yields exactly one sample. */
 export interface PrometheusQuery {
   kind: 'prometheus';
-  /** Base URL; `/api/v1/query` is appended. */
+  /** Base URL without credentials; `/api/v1/query` is appended. */
   url: string;
   query: string;
+  /** The whole `Authorization` header; null: none. */
+  authorization: Secret | null;
 }
 
 /** One metric of CloudWatch. */

@@ -2,7 +2,7 @@ import type { Us } from './clock.js';
 import type { ChainFacts } from './continuity.js';
 import type { DirectionRow } from './direction.js';
 import type { Position } from './position.js';
-import type { LinkId, LinkSignal, MigrationSignal, SideSignal } from './signal.js';
+import type { DmsSignal, LinkId, LinkSignal, MigrationSignal, SideSignal } from './signal.js';
 import type { LocalWrite } from './stray.js';
 
 /**
@@ -22,6 +22,7 @@ export type Observation =
   | LinkReading
   | SideReading
   | MigrationReading
+  | DmsReading
   | DirectionRows
   | ChainSeen
   | ChainFault
@@ -148,7 +149,12 @@ export interface LinkReading {
   at: Us;
   /** Usable for so long when the collector looks less often than the link's own freshness asks. */
   freshUs?: Us;
+  /** Set where the signal is the sum of what several collectors see of it: whose part this is. */
+  part?: ReadingPart;
 }
+
+/** Who sees errors of a link by DMS: whoever asks DMS about its tasks, and whoever reads its control tables on the target. */
+export type ReadingPart = 'dms-tasks' | 'dms-control-tables';
 
 /** The same for a database, which may be a side of several migrations. */
 export interface SideReading {
@@ -172,6 +178,20 @@ export interface MigrationReading {
   reason: string | null;
   bound?: 'at-least';
   /** Just before the question was sent, from which its age counts; left out where `at` is that instant itself. */
+  askedAt?: Us;
+  at: Us;
+  freshUs: Us;
+}
+
+/** What DMS says of a link; the migration's signal of that name is the one of its active link. */
+export interface DmsReading {
+  kind: 'dms-reading';
+  link: LinkId;
+  signal: DmsSignal;
+  value: number | null;
+  reason: string | null;
+  bound?: 'at-least';
+  /** Just before the question was sent, or the sample's own time where it has one; left out where `at` is that instant itself. */
   askedAt?: Us;
   at: Us;
   freshUs: Us;
@@ -272,6 +292,7 @@ export function askedAtOf(o: Observation): Us | null {
     case 'link-reading':
     case 'side-reading':
     case 'migration-reading':
+    case 'dms-reading':
       return o.value === null ? null : (o.askedAt ?? o.at);
     case 'direction-rows':
       return o.rows === null ? null : (o.askedAt ?? o.at);

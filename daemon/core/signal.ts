@@ -72,7 +72,7 @@ export const MIGRATION_SIGNALS = {
   'sequences.behind': count('sequences of the passive side that would hand out a value already used'),
   'dms.running': flag('1 while every DMS task of the active link runs'),
   'dms.full_load_percent': { unit: 'percent', meaning: 'least full-load progress over the tasks, 0-100' },
-  'dms.tables_errored': count('tables that DMS reports in error'),
+  'dms.tables_errored': count('tables that DMS reports in error, over all tasks'),
   'dms.tables_pending': count('tables whose full load is not complete'),
   'dms.apply_exceptions': count('rows in awsdms_apply_exceptions'),
   'dms.validation_failed': count('records that failed DMS validation'),
@@ -88,6 +88,13 @@ export const MIGRATION_SIGNALS = {
 export type LinkSignal = keyof typeof LINK_SIGNALS;
 export type SideSignal = keyof typeof SIDE_SIGNALS;
 export type MigrationSignal = keyof typeof MIGRATION_SIGNALS;
+/** Signals of a migration that are those of its active link, where DMS carries it. */
+export type DmsSignal = Extract<MigrationSignal, `dms.${string}`>;
+
+/** Whether a signal of a migration is what DMS says of the link of the present direction. */
+export function isDmsSignal(name: string): boolean {
+  return name.startsWith('dms.');
+}
 
 /** What a migration has configured, as far as the names of its signals depend on it. */
 export interface SignalContext {

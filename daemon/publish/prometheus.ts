@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { FAILURE_KINDS, type PublishStats } from './cloudwatch.js';
 import type { DaemonPort, FenceJson, FenceStateJson, GateState, SignalJson, VerdictJson } from '../http/port.js';
 
 /** The metrics of one daemon; their text is computed from the port at each scrape. */
@@ -21,6 +22,8 @@ export interface MetricsOptions {
   nodeVersion: string;
   /** Clients that hang on to the HTTP server; asked at each scrape. */
   http?: () => { waiters: number; eventClients: number; eventClientsCut: number };
+  /** What became of what is published to CloudWatch, null while nothing is; asked at each scrape. */
+  cloudwatch?: () => PublishStats | null;
   /** False leaves the metrics of the process itself out. */
   processDefaults?: boolean;
 }
@@ -86,6 +89,7 @@ export function createMetrics(port: DaemonPort, options: MetricsOptions): Metric
       series.eventClients.set(eventClients);
       series.eventClientsCut.inc(eventClientsCut);
     }
+    setCloudWatch(series, options.cloudwatch?.() ?? null);
     for (const [key, labels] of delays) {
       if (migrations.includes(labels.migration)) continue;
       series.delay.remove(labels);
@@ -189,6 +193,25 @@ function createSeries(registry: Registry) {
     storeWritable: gauge('store_writable', '0 while the journal cannot be written and no gate newly opens.'),
     waiters: gauge('http_waiters', 'Clients that wait for a gate or a fence.'),
     eventClients: gauge('http_event_clients', 'Clients that read server-sent events.'),
+    cloudwatchPublished: counter('cloudwatch_published_total', 'Numbers that CloudWatch has taken.'),
+    cloudwatchDropped: counter(
+      'cloudwatch_dropped_total',
+      'Numbers that were not published: too many were kept, they were too old, or refused for good.',
+    ),
+    cloudwatchFailures: counter(
+      'cloudwatch_failures_total',
+      'Requests to CloudWatch that failed: throttled, credentials, denied, refused, unreachable.',
+      'kind',
+    ),
+    cloudwatchKept: gauge('cloudwatch_kept', 'Numbers that wait to be published; absent while nothing is.'),
+    cloudwatchRefused: gauge(
+      'cloudwatch_refused',
+      '1 while CloudWatch refuses what is published and somebody has to mend it; absent while nothing is published.',
+    ),
+    cloudwatchSuccess: gauge(
+      'cloudwatch_last_success_timestamp_seconds',
+      'When CloudWatch last took what is published, in seconds since 1970; absent before that.',
+    ),
     eventClientsCut: counter('http_event_clients_cut_total', 'Event clients cut off because they did not read.'),
   };
   return {
@@ -228,6 +251,22 @@ function createSeries(registry: Registry) {
       'When the configuration in use was loaded, in seconds since 1970.',
     ),
   };
+}
+
+/** Absent where nothing is published: a 0 would read as "nothing gets through". */
+function setCloudWatch(series: Series, stats: PublishStats | null): void {
+  if (stats?.lastSuccess === null || stats === null) series.cloudwatchSuccess.remove();
+  else series.cloudwatchSuccess.set(stats.lastSuccess / 1_000);
+  if (stats === null) {
+    series.cloudwatchKept.remove();
+    series.cloudwatchRefused.remove();
+    return;
+  }
+  series.cloudwatchPublished.inc(stats.published);
+  series.cloudwatchDropped.inc(stats.dropped);
+  for (const kind of FAILURE_KINDS) series.cloudwatchFailures.inc({ kind }, stats.failures[kind]);
+  series.cloudwatchKept.set(stats.kept);
+  series.cloudwatchRefused.set(flag(stats.refused));
 }
 
 function setMigration(series: Series, port: DaemonPort, migration: string): void {

@@ -8,6 +8,7 @@ import { createBackend } from '../../daemon/app.js';
 import { loadConfigFile } from '../../daemon/config/load.js';
 import type { Config } from '../../daemon/core/config.js';
 import { SystemClock } from '../../daemon/lifecycle/clock.js';
+import { LazyAws } from '../../collectors/session/lazy-aws.js';
 import { postgresEngine } from '../../collectors/postgres/engine.js';
 import type { Log } from '../../collectors/collector.js';
 import { runFolder, waitFor } from '../../deploy/demo/run-folder.js';
@@ -70,6 +71,7 @@ export async function setUpAll(config: Config, admin: ReadonlyMap<string, string
     log: silent,
     engines: [postgresEngine],
     services: [],
+    aws: new LazyAws(),
   });
   const signal = AbortSignal.timeout(300_000);
   for await (const { step, outcome } of backend.setup(config, { admin, dryRun: false, signal })) {

@@ -240,3 +240,35 @@ describe('starts', () => {
     expect(problemsIn(text).join('\n')).toMatch(/forward\.starts: the forward link has no `starts`/);
   });
 });
+
+describe('traffic and DNS', () => {
+  const watched = `${textOf(base)}    traffic: { errors: { prometheus: "http://p", query: up, unit: "%" } }\n    dns: { app: { name: app.example.com }, api_v2: { name: api.example.com } }\n`; // prettier-ignore
+  const texts = (text: string, gate: string): string[] =>
+    load(text)
+      .migrations.get('shop')!
+      .gates.get(gate)!
+      .require.map((c) => c.text);
+
+  it('a low TTL is asked of every name that is configured', () => {
+    expect(texts(watched, 'shift-reads')).toEqual(expect.arrayContaining(['dns.app.ttl <= 60s', 'dns.api_v2.ttl <= 60s'])); // prettier-ignore
+    expect(Object.keys(leftOut(load(watched), 'shift-reads')).join()).not.toContain('dns.');
+    expect(leftOut(load(textOf(base)), 'shift-reads')['dns.NAME.ttl <= 60s']).toMatch(/no `dns` is configured/);
+  });
+
+  it.each(['shift-reads', 'ramp'])(
+    'no threshold of traffic is made up: %s is attested, and names what it leaves out',
+    (gate) => {
+      for (const text of [watched, textOf(base)]) {
+        expect(texts(text, gate)).toContain('attest.traffic-checked.age < 1h');
+        expect(texts(text, gate).join()).not.toContain('traffic.');
+      }
+      expect(leftOut(load(watched), gate)['traffic.errors < … for 10m']).toMatch(/threshold never defaults/);
+      expect(leftOut(load(textOf(base)), gate)['traffic.NAME < … for 10m']).toMatch(/no `traffic` is configured/);
+    },
+  );
+
+  it('both are measured, so that a gate that asks for them can open', () => {
+    expect(whyNotMeasured('traffic.errors', {})).toBeNull();
+    expect(whyNotMeasured('dns.app.ttl', {})).toBeNull();
+  });
+});
