@@ -33,7 +33,12 @@ export interface CourierParts {
 }
 
 /** Tries once, and for so long; never rejects. */
-export async function attempt(sink: AlertSink, event: AlertEvent, clock: Clock, signal: AbortSignal): Promise<Delivery> {
+export async function attempt(
+  sink: AlertSink,
+  event: AlertEvent,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Delivery> {
   const ended = new AbortController();
   const until = new AbortController();
   const abort = (): void => until.abort();
@@ -147,15 +152,19 @@ class Line {
     await this.running;
   }
 
+  private isOver(): boolean {
+    return this.stopping.signal.aborted;
+  }
+
   private async run(): Promise<void> {
     const { clock, keeper } = this.parts;
     const { signal } = this.stopping;
-    for (let event = this.queue.next(); event !== null && !signal.aborted; event = this.queue.next()) {
+    for (let event = this.queue.next(); event !== null && !this.isOver(); event = this.queue.next()) {
       this.queue.begin(event.id);
       keeper.keep();
       const delivery = await attempt(this.sink, event, clock, signal);
       // What was cut off by our own end is tried again after the next start.
-      if (signal.aborted && delivery.outcome === 'retry') return;
+      if (this.isOver() && delivery.outcome === 'retry') return;
       const pauseMs = this.settle(event, delivery);
       this.status.waiting = this.queue.length;
       keeper.keep();

@@ -83,8 +83,8 @@ function asked(gate: string, is: 'closed' | 'not-open' | undefined, forUs: Us): 
   return { kind: 'gate', text, gate, forUs, ...(is === undefined ? {} : { is }) };
 }
 
-/** True while there is any value, and unknown otherwise. */
+/** True while there is a value that is more than a bound, and unknown otherwise. */
 function isKnown(migration: string, signal: string): SignalCondition {
-  const anything = { fn: null, op: '>=', threshold: -Infinity, forUs: 0 } as const;
+  const anything = { fn: null, op: '<', threshold: Infinity, forUs: 0 } as const;
   return { kind: 'signal', text: `${signal} known`, migration, signal, unit: 'count', ...anything };
 }
