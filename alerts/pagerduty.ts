@@ -12,7 +12,7 @@ const MOST_DETAIL = 4_096;
 
 /** Tells PagerDuty; the routing key is read anew for every event. */
 export function pagerDuty(config: PagerDutyConfig, wallNow: () => number): AlertSink {
-  const base = (config.endpoint ?? BASES[config.region]).replace(/\/+$/, '');
+  const base = baseOf(config);
   return {
     name: 'pagerduty',
     deliver: (event, signal) =>
@@ -27,6 +27,11 @@ export function pagerDuty(config: PagerDutyConfig, wallNow: () => number): Alert
         };
       }, signal),
   };
+}
+
+/** The address that paths are appended to. */
+export function baseOf({ endpoint, region }: PagerDutyConfig): string {
+  return (endpoint ?? BASES[region]).replace(/\/+$/, '');
 }
 
 /** What PagerDuty is sent for an event. */
@@ -52,7 +57,7 @@ function bodyOf(event: AlertEvent, routingKey: string): Record<string, unknown> 
       ...payload,
       severity: event.severity,
       ...about,
-      ...(event.rule === null ? {} : { class: event.rule }),
+      ...(event.rule === null ? {} : { class: cut(event.rule, MOST_SUMMARY) }),
     },
   };
 }

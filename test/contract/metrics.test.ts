@@ -73,6 +73,7 @@ describe('metrics', () => {
     port.signalsOf.clear();
     port.verdicts.clear();
     port.collectorList = [];
+    port.alertList = [];
     expect([...(await scrape(metrics)).keys()].filter((k) => k.includes('shop') || k.includes('onprem'))).toEqual([]);
   });
 

@@ -278,6 +278,42 @@ describe('doctor', () => {
   });
 });
 
+describe('alerts test', () => {
+  const answer = (sink: string, event: 'trigger' | 'resolve', delivery: TestAnswer['delivery']): TestAnswer => ({
+    ...{ sink, event, delivery },
+  });
+
+  it('says what each sink answered, and exits 1 when one did not take it', async () => {
+    backend.answers = [
+      answer('pagerduty', 'trigger', { outcome: 'delivered', answer: '202 {"status":"success"}' }),
+      answer('pagerduty', 'resolve', { outcome: 'delivered', answer: '202' }),
+    ];
+    expect(await cli('alerts', 'test', '--config', 'good.yaml')).toBe(0);
+    expect(io.out).toBe(
+      'pagerduty  trigger  delivered  it answered 202 {"status":"success"}\npagerduty  resolve  delivered  it answered 202\n',
+    );
+    backend.answers.push(answer('webhook', 'trigger', { outcome: 'refused', reason: 'it answered 400' }));
+    backend.answers.push(
+      answer('webhook', 'resolve', { outcome: 'retry', reason: 'no answer in time', afterMs: null }),
+    );
+    io.out = '';
+    expect(await cli('alerts', 'test', '--config', 'good.yaml')).toBe(1);
+    expect(io.out).toContain(
+      'webhook  trigger  REFUSED    it answered 400\nwebhook  resolve  NOT TAKEN  no answer in time\n',
+    );
+    io.out = '';
+    expect(await cli('alerts', 'test', '--config', 'good.yaml', '--json')).toBe(1);
+    expect((JSON.parse(io.out) as { answers: object[] }).answers.at(-1)).toEqual({
+      ...{ sink: 'webhook', event: 'resolve', outcome: 'retry', answer: 'no answer in time' },
+    });
+  });
+
+  it('exits 2 when nobody would be told', async () => {
+    expect(await cli('alerts', 'test', '--config', 'good.yaml')).toBe(2);
+    expect(io.err).toContain('names no sink of alerts');
+  });
+});
+
 describe('gates explain', () => {
   const signal = (change: Partial<Condition>): Condition =>
     ({
