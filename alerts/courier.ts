@@ -142,8 +142,6 @@ class Line {
       .catch((error: unknown) => this.parts.warn(`${this.sink.name}: ${messageOf(error)}`))
       .finally(() => {
         this.running = null;
-        // What was added while it was ending.
-        this.send();
       });
   }
 
@@ -159,7 +157,8 @@ class Line {
   private async run(): Promise<void> {
     const { clock, keeper } = this.parts;
     const { signal } = this.stopping;
-    for (let event = this.queue.next(); event !== null && !this.isOver(); event = this.queue.next()) {
+    const next = (): AlertEvent | null => this.queue.next((event) => keeper.holds(event));
+    for (let event = next(); event !== null && !this.isOver(); event = next()) {
       this.queue.begin(event.id);
       keeper.keep();
       const delivery = await attempt(this.sink, event, clock, signal);

@@ -55,15 +55,16 @@ export class Queue {
 
   /**
    * What is to be sent next, the oldest of those that failed least, so that one event that always fails holds up no other
-   * incident; null when nothing waits. Of one incident it is always the first.
+   * incident; null when nothing waits but what is held back. Of one incident it is always the first.
    */
-  next(): AlertEvent | null {
+  next(isHeld: (event: AlertEvent) => boolean = () => false): AlertEvent | null {
     const keys = new Set<string>();
     let best: Item | null = null;
     for (const item of this.items) {
       if (keys.has(item.event.key)) continue;
       keys.add(item.event.key);
-      if (!item.inFlight && (best === null || item.failures < best.failures)) best = item;
+      if (item.inFlight || isHeld(item.event)) continue;
+      if (best === null || item.failures < best.failures) best = item;
     }
     return best?.event ?? null;
   }

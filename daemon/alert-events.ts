@@ -6,6 +6,9 @@ import type { AlertRule } from './core/alert-rule.js';
 /** PagerDuty takes no longer one. */
 const MOST_KEY = 255;
 
+/** Longer texts are cut: what waits is kept in memory and in the store. */
+const MOST_TEXT = 2_000;
+
 /** By what an incident is found again, also after a restart: `lockgate/MIGRATION/RULE`, at most 255 characters. */
 export function keyOf(migration: string, rule: string): string {
   const key = `lockgate/${migration}/${rule}`;
@@ -30,8 +33,8 @@ export function incidentEvent(
 ): AlertEvent {
   return {
     ...{ kind, id: newId(), key: keyOf(migration, name), ...told, migration, rule: name, severity },
-    summary: `[${migration}] ${kind === 'trigger' ? `${name}: ` : ''}${summary}`,
-    details: { migration, rule: name, ...details },
+    summary: cut(`[${migration}] ${kind === 'trigger' ? `${name}: ` : ''}${summary}`),
+    details: short({ migration, rule: name, ...details }),
   };
 }
 
@@ -39,8 +42,16 @@ export function incidentEvent(
 export function changeEvent(migration: string, what: string, details: AlertEvent['details'], told: Told): AlertEvent {
   return {
     ...{ kind: 'change', id: newId(), key: `lockgate/${migration} changes`, ...told, migration, rule: null },
-    ...{ severity: 'info', summary: `[${migration}] ${what}`, details: { migration, ...details } },
+    ...{ severity: 'info', summary: cut(`[${migration}] ${what}`), details: short({ migration, ...details }) },
   };
+}
+
+function short(details: AlertEvent['details']): AlertEvent['details'] {
+  return Object.fromEntries(Object.entries(details).map(([name, v]) => [name, typeof v === 'string' ? cut(v) : v]));
+}
+
+function cut(text: string): string {
+  return text.length > MOST_TEXT ? `${text.slice(0, MOST_TEXT - 1)}…` : text;
 }
 
 function newId(): string {

@@ -67,10 +67,16 @@ export function fenceEvidence({ id, violations, missing, ended_because: because 
 }
 
 /** Whether the newest fence ended as `state` says and that still matters; `firing`: it has been seen to. */
-export function fenceTruth(state: string, newest: FenceJson | null, direction: Direction, firing: boolean): Truth {
+export function fenceTruth(
+  state: string,
+  newest: FenceJson | null,
+  directionNow: () => Direction,
+  firing: boolean,
+): Truth {
   // One that has been seen cannot cease to have been: what is missing is the knowledge.
   if (newest === null) return firing ? 'unknown' : 'false';
   if (newest.state !== state) return 'false';
+  const direction = directionNow();
   if (direction.direction === 'unknown') return firing ? 'unknown' : 'true';
   // After the direction was changed past it, it does not matter any more how it ended.
   const { changedAt } = direction;

@@ -64,6 +64,8 @@ export class Alerting {
     this.deliveries = parts.deliveries(
       {
         keep: () => this.keep(),
+        // Told before the window began, and not taken until now.
+        holds: ({ kind, migration }) => kind === 'trigger' && migration !== null && this.silence(migration) !== null,
         gaveUp: (sink, event, reason) => this.gaveUp(sink, event, reason),
       },
       this.memories.queues,
@@ -216,7 +218,10 @@ export class Alerting {
       for (const { id } of watched.gates.gates) this.byGate.set(id, watched);
     }
     this.deliveries.use(this.parts.sinks(config));
+    const { sinks } = this.deliveries;
     for (const [key, memory] of this.memories.all()) {
+      // One that comes back later must be told anew.
+      this.memories.set(key, { ...memory, told: memory.told.filter((sink) => sinks.includes(sink)) });
       if (!this.watched.has(key)) this.end(key, memory, 'the rule was removed from the configuration');
     }
     this.memories.only(new Set(config.alerts ? config.migrations.keys() : []));
@@ -311,7 +316,7 @@ export class Alerting {
     const { clock, fence, config } = this.parts;
     const now = clock.monotonicNow();
     const newest = fence(rule.migration);
-    const direction = this.parts.engine.direction(rule.migration);
+    const direction = (): Direction => this.parts.engine.direction(rule.migration);
     const truth = fenceTruth(rule.test.state, newest, direction, w.alert.state === 'firing');
     const { hold, states } = foldHold(
       over.hold,

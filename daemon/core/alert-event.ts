@@ -70,6 +70,8 @@ export interface SinkStatus {
 export interface QueueKeeper {
   /** Writes what waits to where a restart finds it; called before anything is sent. Where that fails it is sent all the same. */
   keep(): void;
+  /** Whether an event must wait, for as long as this says so. */
+  holds(event: AlertEvent): boolean;
   /** An event will never be told to that sink. */
   gaveUp(sink: string, event: AlertEvent, reason: string): void;
 }

@@ -223,7 +223,11 @@ describe('sending over HTTP', () => {
     const made = new Courier(
       {
         ...{ clock: hurried(), random: () => 0.5, warn: (message) => void warnings.push(message) },
-        keeper: { keep: () => undefined, gaveUp: (_, event, reason) => void gaveUp.push(`${event.kind}: ${reason}`) },
+        keeper: {
+          keep: () => undefined,
+          holds: () => false,
+          gaveUp: (_, event, reason) => void gaveUp.push(`${event.kind}: ${reason}`),
+        },
       },
       {},
     );

@@ -83,6 +83,8 @@ export class AlertBench {
   /** Who is told; the same at every start. */
   sinks: FakeSink[] = [this.sink];
   readonly journal: Record<string, unknown>[] = [];
+  /** Gates of which a transition was to be journaled. */
+  readonly gates: string[] = [];
   newest: FenceJson | null = null;
   engine!: Engine;
   alerting!: Alerting;
@@ -104,7 +106,7 @@ export class AlertBench {
     const silent = () => undefined;
     const log = { debug: silent, info: silent, warn: silent, error: silent };
     this.engine = new Engine(this.config, clock, {
-      record: () => true,
+      record: ({ gate }) => this.gates.push(gate) > 0,
       rule: (t) => this.alerting.told(t),
       delay: silent,
       direction: (migration, after) => this.alerting.turned(migration, after),
@@ -148,9 +150,12 @@ export class AlertBench {
   }
 
   /** Both sides say that this is the direction. */
-  direction(direction: 'forward' | 'reverse', epoch: number): void {
+  direction(
+    direction: 'forward' | 'reverse',
+    epoch: number,
+    changedAt = new Date(this.clock.wallNow()).toISOString(),
+  ): void {
     const at = this.clock.monotonicNow();
-    const changedAt = new Date(this.clock.wallNow()).toISOString();
     const rows = [{ migration: 'shop', epoch, direction, changedAt, changedBy: null, reason: null }];
     for (const database of ['onprem', 'aws']) {
       this.engine.observe({ kind: 'direction-rows', database, rows, reason: null, at });

@@ -82,6 +82,40 @@ describe('an alert', () => {
   });
 });
 
+describe('the gates behind rules', () => {
+  it('are nobody else’s: neither asked for, nor journaled, nor kept', async () => {
+    const b = bench();
+    await b.errors(1, 7);
+    expect(b.engine.ruleVerdict('rule shop/errs fires')?.state).toBe('open');
+    expect(b.engine.verdict('rule shop/errs fires')).toBeUndefined();
+    expect(b.gates).toEqual([]);
+  });
+
+  it('follow other gates and the direction', async () => {
+    const ready = 'gates: { rollback-ready: { require: "forward.errors == 0" } }';
+    const b = new AlertBench(alertsConfig(RULES.slice(0, 2), [ready]));
+    const key = 'lockgate/shop/rollback-not-ready';
+    const pass = async (direction: 'forward' | 'reverse', epoch: number, errors: number, s: number): Promise<void> => {
+      for (let n = 0; n < s; n += 1) {
+        b.direction(direction, epoch, '2026-11-21T00:00:00Z');
+        await b.errors(errors, 1);
+      }
+    };
+    const said = (): string[] => b.sink.said.filter((s) => s.endsWith(key));
+    await pass('forward', 1, 1, 70);
+    expect(said()).toEqual([]);
+    await pass('reverse', 2, 1, 65);
+    expect(said()).toEqual([`trigger ${key}`]);
+    expect(b.sink.taken.at(-1)?.details['reason']).toBe('gate shop/rollback-ready waits for forward.errors == 0');
+    await pass('reverse', 2, 0, 5);
+    await pass('forward', 3, 1, 8);
+    expect(said()).toHaveLength(1);
+    await pass('forward', 3, 1, 4);
+    expect(said()).toEqual([`trigger ${key}`, `resolve ${key}`]);
+    expect(b.gates).toContain('shop/rollback-ready');
+  });
+});
+
 describe('a restart makes no second incident', () => {
   const begin = async (): Promise<AlertBench> => {
     const b = bench();
@@ -220,6 +254,21 @@ describe('a maintenance window', () => {
   });
 });
 
+describe('what waits when a maintenance window begins', () => {
+  it('waits for its end', async () => {
+    const b = new AlertBench(
+      alertsConfig(RULES, ['maintenance: [ { from: 2026-11-22T00:00:20Z, to: 2026-11-22T00:01:30Z } ]']),
+    );
+    b.sink.answers = 'retry';
+    await b.errors(1, 21);
+    b.sink.answers = 'delivered';
+    await b.errors(1, 60);
+    expect(b.sink.said).toEqual([]);
+    await b.errors(1, 12);
+    expect(b.sink.said).toEqual([`trigger ${KEY}`]);
+  });
+});
+
 describe('a reload', () => {
   it('leaves what fires and what is about to as it is, and ends what has no rule any more', async () => {
     const b = bench();
@@ -264,8 +313,16 @@ describe('a reload', () => {
     expect([b.sink.said, hook.said]).toEqual([[`trigger ${KEY}`], [`trigger ${KEY}`]]);
     b.sinks = [hook];
     b.reload(b.config);
+    await b.errors(1, 2);
+    b.sinks = [b.sink, hook];
+    b.reload(b.config);
+    await b.errors(1, 2);
+    // Nobody knows what has become of it meanwhile.
+    expect([b.sink.said.length, hook.said.length]).toEqual([2, 1]);
+    b.sinks = [hook];
+    b.reload(b.config);
     await b.errors(0, 12);
-    expect(b.sink.said).toHaveLength(1);
+    expect(b.sink.said).toHaveLength(2);
     expect(hook.said).toEqual([`trigger ${KEY}`, `resolve ${KEY}`]);
   });
 });
@@ -349,7 +406,7 @@ describe('a change of direction', () => {
     expect(b.sink.said).toEqual([`trigger ${key}`]);
     expect(b.sink.taken[0]).toMatchObject({
       severity: 'critical',
-      details: { reason: expect.stringContaining('by ann') },
+      details: { reason: expect.stringContaining('by ann') as string },
     });
     await b.kill();
     b.start();

@@ -41,7 +41,7 @@ const reading = fc
   })
   .map(({ us, grows, fresh, bound, unknown: nothing }) => (at: number): Reading => {
     if (nothing && us > 5) return unknown('nobody knows', at);
-    return { ...known(us / 1e6, at, fresh), growsFrom: grows ? at - us : null, bound: bound as Reading['bound'] };
+    return { ...known(us / 1e6, at, fresh), growsFrom: grows ? at - us : null, bound: bound };
   });
 const steps = fc
   .array(
