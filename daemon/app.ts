@@ -4,10 +4,13 @@
  */
 import { randomBytes } from 'node:crypto';
 import { schedule } from 'node-cron';
+import { Courier } from '../alerts/courier.js';
+import { sinksOf, testSinks } from '../alerts/sinks.js';
 import type { EnginePort, Log, ServicePort } from '../collectors/collector.js';
 import type { LazyAws } from '../collectors/session/lazy-aws.js';
 import { HeartbeatHub } from '../collectors/heartbeat/hub.js';
 import { SharedSides } from '../collectors/session/shared-sides.js';
+import { Alerting } from './alerting.js';
 import type { Backend, RunningDaemon, StepOptions, StepResult } from './cli/backend.js';
 import { Collecting, share } from './collecting.js';
 import { configJsonSchema } from './config/json-schema.js';
@@ -91,6 +94,11 @@ export function createBackend(options: AppOptions): Backend {
       } finally {
         await options.aws.close();
       }
+    },
+    testAlerts: (config, signal) => {
+      const id = randomBytes(6).toString('hex');
+      const { clock } = options;
+      return testSinks(sinksOf(config.alerts, clock), { daemon: config.daemon.id, id }, clock, signal);
     },
     start: (file, signal) => startDaemon(options, file, load, signal),
   };
@@ -209,6 +217,7 @@ class Daemon implements RunningDaemon {
       clock,
       {
         record: (transition) => this.record(transition, recorder, events, () => view.wake(transition.gate)),
+        rule: (transition) => alerting.told(transition),
         delay: (link, delayUs) => {
           const [migration = '', name = ''] = link.split('/');
           metrics.observeDelay(migration, name, delayUs / 1e6);
@@ -216,6 +225,7 @@ class Daemon implements RunningDaemon {
         direction: (migration, after, before) => {
           events.publish('direction', { migration, ...after });
           note('direction', migration, { from: before.direction, ...after });
+          alerting.turned(migration, after);
           log.warn({ migration, ...after }, `direction of ${migration}: ${before.direction} -> ${after.direction}`);
         },
         jumped: (what) => {
@@ -249,6 +259,15 @@ class Daemon implements RunningDaemon {
       },
       keptMemories(store),
     );
+    const alerting = new Alerting({
+      ...{ config: () => this.config, clock, log, engine, store },
+      fence: (migration) => cutover.fences.latest(migration),
+      note: (migration, data) => note('alert', migration, data),
+      sinks: (config) => sinksOf(config.alerts, clock),
+      deliveries: (keeper, kept) =>
+        new Courier({ clock, random: Math.random, keeper, warn: (message) => log.warn({}, message) }, kept),
+    });
+    this.closers.push(() => alerting.stop());
     const keeper = new Keeper(store, engine, clock, log);
     keeper.restore(this.config.migrations.keys());
     this.closers.push(() => keeper.save());
@@ -267,7 +286,9 @@ class Daemon implements RunningDaemon {
       publish: (fence) => {
         events.publish('fence', fence);
         metrics.fenceTold(fence);
+        alerting.fence(fence);
       },
+      declared: (done) => alerting.declared(done),
       save: () => keeper.save(),
     });
     this.closers.push(() => cutover.stop());
@@ -301,10 +322,10 @@ class Daemon implements RunningDaemon {
         keeper.attested(a);
         if (a.name === CONTINUITY_ACCEPTED) engine.acceptBreaks(a.migration);
         if (a.name === STRAYS_RECONCILED) engine.reconcileStrays(a.migration);
+        alerting.attested(a);
         keeper.save();
       },
-      fences: cutover.fences,
-      switchover: cutover.switchover,
+      ...{ fences: cutover.fences, switchover: cutover.switchover, alerting },
     });
     const { aws, nodeVersion } = this.options;
     const cloudwatch = new CloudWatchPublisher({
@@ -334,6 +355,7 @@ class Daemon implements RunningDaemon {
       (config) => server.reload(config.daemon),
       (config) => engine.reload(config),
       () => cutover.reload(),
+      () => alerting.reload(),
       () => keeper.readAttestations(this.config.migrations.keys()),
       (config) => collecting.apply(config),
       (config) => cloudwatch.apply(config.publish?.cloudwatch ?? null),
@@ -342,7 +364,7 @@ class Daemon implements RunningDaemon {
     await cloudwatch.apply(this.config.publish?.cloudwatch ?? null);
 
     const ticking = new AbortController();
-    const ticks = this.tick(ticking.signal, engine, view, recorder, events, keeper).catch((error: unknown) =>
+    const ticks = this.tick(ticking.signal, engine, view, recorder, events, keeper, alerting).catch((error: unknown) =>
       this.crash(error),
     );
     this.closers.push(async () => {
@@ -458,11 +480,13 @@ class Daemon implements RunningDaemon {
     recorder: Recorder,
     events: EventStream,
     keeper: Keeper,
+    alerting: Alerting,
   ): Promise<void> {
     const shown = new Map<string, string>();
     for (let n = 1; !signal.aborted; n += 1) {
       await this.options.clock.sleep(TICK_MS, signal);
       engine.tick();
+      alerting.tick();
       view.wake();
       if (n % TICKS_PER_SECOND === 0) {
         engine.board.sweep(this.options.clock.monotonicNow());

@@ -4,7 +4,7 @@ import type { Clock } from './core/clock.js';
 import type { Config } from './core/config.js';
 import type { Engine } from './engine.js';
 import { Fences } from './fences.js';
-import type { FenceJson } from './http/port.js';
+import type { DirectionChangeJson, FenceJson } from './http/port.js';
 import type { Recorder } from './recorder.js';
 import { SidePorts } from './side-ports.js';
 import type { Store } from './store/store.js';
@@ -21,6 +21,8 @@ export interface CutoverParts {
   store: Store;
   recorder: Recorder;
   publish: (fence: FenceJson) => void;
+  /** A change of direction was declared. */
+  declared: (done: DirectionChangeJson) => void;
   save: () => void;
 }
 
@@ -51,7 +53,7 @@ export class Cutover {
     });
     this.switchover = new Switchover({
       ...common,
-      fences: this.fences,
+      ...{ fences: this.fences, declared: parts.declared },
       must: (...entry) => this.must(...entry),
       note: (...entry) => this.note(...entry),
     });

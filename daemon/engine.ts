@@ -4,13 +4,15 @@
  * goes stale) known promptly. It does no I/O: what it has to say goes through `EngineOutput`.
  */
 import { createHash } from 'node:crypto';
+import { rulesOf, watchesOf } from './alert-rules.js';
 import { Board } from './board.js';
 import { Chains, type ChainMemories } from './chains.js';
 import { whyNotMeasured } from './config/available.js';
 import { US_PER_MS, US_PER_S, type Clock, type Us } from './core/clock.js';
 import type { Condition } from './core/condition.js';
-import type { Config, LinkConfig, MigrationConfig } from './core/config.js';
+import type { Config, GateConfig, LinkConfig, MigrationConfig } from './core/config.js';
 import type { Break } from './core/continuity.js';
+import { isRuleGate } from './core/alert-gates.js';
 import { LinkDrain } from './core/drain.js';
 import { resolveDirection, type Direction, type DirectionAnswer } from './core/direction.js';
 import { GateGroup, groupGates, type Transition, type Verdict } from './core/gate.js';
@@ -66,6 +68,8 @@ const LONG_HOLD_US: Us = 3_600_000_000;
 export interface EngineOutput {
   /** Journals a transition; false when an opening could not be written. */
   record(transition: Transition): boolean;
+  /** The state of a gate behind the rule of an alert has changed; those are nobody else's business. */
+  rule?(transition: Transition): void;
   /** A heartbeat arrived after `delayUs`. */
   delay(link: LinkId, delayUs: Us): void;
   /** What is known of a migration's direction has changed. */
@@ -129,6 +133,8 @@ export class Engine {
   private migrations = new Map<string, MigrationState>();
   private groups: GateGroup[] = [];
   private groupOf = new Map<string, GateGroup>();
+  /** Every gate that is judged, those behind rules of alerts included, by id. */
+  private gates: ReadonlyMap<string, GateConfig> = new Map();
   /** Groups by the signals their conditions use, keyed `migration.signal`. */
   private users = new Map<string, GateGroup[]>();
   /** Names on the board, by migration and signal. */
@@ -170,14 +176,17 @@ export class Engine {
   reload(config: Config): void {
     const now = this.now();
     for (const group of this.groups) group.advance(now);
-    const old = { config: this.config, groupOf: this.groupOf };
+    const old = { config: this.config, groupOf: this.groupOf, gates: this.gates };
     this.config = config;
     this.install(config, old.config, now);
     for (const group of this.groups) {
       for (const id of group.ids) {
         const before = old.groupOf.get(id);
         if (before !== undefined)
-          group.adopt(before, (gate) => gate.id === id && footingOf(old.config, id) === footingOf(config, id));
+          group.adopt(
+            before,
+            (gate) => gate.id === id && footingOf(old.config, old.gates, id) === footingOf(config, this.gates, id),
+          );
       }
       group.look(now);
     }
@@ -361,6 +370,11 @@ export class Engine {
 
   /** The verdict of a gate, computed now; undefined when there is no such gate. */
   verdict(gate: string): Verdict | undefined {
+    return isRuleGate(gate) ? undefined : this.ruleVerdict(gate);
+  }
+
+  /** The same, of a gate behind the rule of an alert too. */
+  ruleVerdict(gate: string): Verdict | undefined {
     const group = this.groupOf.get(gate);
     if (group === undefined) return undefined;
     const now = this.now();
@@ -410,7 +424,7 @@ export class Engine {
   }
 
   private footing(gate: string): string {
-    return digest(footingOf(this.config, gate));
+    return digest(footingOf(this.config, this.gates, gate));
   }
 
   private rememberedDirection(migration: string): KnownDirection | null {
@@ -442,10 +456,19 @@ export class Engine {
     }
     this.migrations = migrations;
     this.bySessions = appliedBySessions(config);
-    const gates = [...config.gates.values(), ...[...config.migrations.values()].flatMap((m) => [...m.gates.values()])];
+    const gates = [
+      ...config.gates.values(),
+      ...[...config.migrations.values()].flatMap((m) => [...m.gates.values()]),
+      ...rulesOf(config).flatMap((rule) => watchesOf(config, rule).gates),
+    ];
+    this.gates = new Map(gates.map((g) => [g.id, g]));
     const around = {
       reading: (migration: string, signal: string): Reading => this.board.reading(this.key(migration, signal)),
-      record: (transition: Transition): boolean => this.output.record(transition),
+      record: (transition: Transition): boolean => {
+        if (!isRuleGate(transition.gate)) return this.output.record(transition);
+        this.output.rule?.(transition);
+        return true;
+      },
     };
     this.groups = groupGates(gates).map((group) => new GateGroup(group, around, now));
     this.groupOf = new Map(this.groups.flatMap((g) => g.ids.map((id) => [id, g] as const)));
@@ -821,12 +844,10 @@ function notBefore(last: KnownDirection | null, found: Direction): Direction {
 }
 
 /** Everything that a gate asks, with the gates and databases behind it: equal text means that its past still counts. */
-function footingOf(config: Config, id: string): string {
-  const slash = id.indexOf('/');
-  const gates = slash < 0 ? config.gates : config.migrations.get(id.slice(0, slash))?.gates;
-  const gate = gates?.get(id.slice(slash + 1));
+function footingOf(config: Config, gates: ReadonlyMap<string, GateConfig>, id: string): string {
+  const gate = gates.get(id);
   const behind = gate?.require.map((c) =>
-    c.kind === 'gate' ? footingOf(config, c.gate) : basisOf(config, c.migration),
+    c.kind === 'gate' ? footingOf(config, gates, c.gate) : basisOf(config, c.migration),
   );
   return JSON.stringify([gate, behind]);
 }

@@ -35,6 +35,8 @@ export interface SwitchoverParts {
   /** Writes to the journal before anybody sees the effect; false when it cannot be written. */
   must: (kind: string, migration: string, actor: string, data: Record<string, unknown>) => boolean;
   note: (kind: string, migration: string, actor: string, data: Record<string, unknown>) => void;
+  /** A change was declared. */
+  declared?: (done: DirectionChangeJson) => void;
   /** Everything that must survive a restart. */
   save: () => void;
 }
@@ -202,6 +204,7 @@ export class Switchover {
         warnings,
       };
       this.parts.note(action, migration, actor, { step: 'declared', ...evidence, warnings });
+      this.parts.declared?.(done);
       this.parts.save();
       this.parts.log.warn(
         { migration, direction: to, epoch: row.epoch, actor, forced: fence === null },

@@ -12,9 +12,11 @@ import {
   type SideName,
   type SignalContext,
 } from './core/signal.js';
+import type { Alerting } from './alerting.js';
 import { contextOf, isAlias, type Engine } from './engine.js';
 import type { EventStream } from './events.js';
 import type {
+  AlertsJson,
   CollectorStatus,
   DaemonEvent,
   DaemonPort,
@@ -48,6 +50,7 @@ export interface ViewParts {
   attest: (attestation: Attestation) => void;
   fences: Fences;
   switchover: Switchover;
+  alerting: Alerting;
 }
 
 /** Implements the port over a running engine. */
@@ -100,6 +103,9 @@ export class View implements DaemonPort {
         by: a.by,
         note: a.note,
         age_seconds: Math.max(0, (now.wall - a.at) / 1000),
+      })),
+      alerts: this.parts.alerting.firing(name).map(({ rule, severity, since, value, unit, reason, ...rest }) => ({
+        ...{ rule, severity, since, value, unit, reason, summary: rest.summary, silenced_until: rest.silenced_until },
       })),
     };
   }
@@ -210,6 +216,10 @@ export class View implements DaemonPort {
 
   eventsAfter(id: number): DaemonEvent[] | null {
     return this.parts.events.after(id);
+  }
+
+  alerts(migration?: string): AlertsJson {
+    return this.parts.alerting.json(migration);
   }
 
   collectors(): CollectorStatus[] {

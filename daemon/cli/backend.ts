@@ -1,4 +1,5 @@
 import type { Finding, SqlStep } from '../../collectors/collector.js';
+import type { Delivery } from '../core/alert-event.js';
 import type { Condition } from '../core/condition.js';
 import type { Config } from '../core/config.js';
 
@@ -6,6 +7,13 @@ import type { Config } from '../core/config.js';
 export interface StepResult {
   step: SqlStep;
   outcome: 'done' | 'unchanged' | 'would-do';
+}
+
+/** What a sink of alerts answered to one event of a test. */
+export interface TestAnswer {
+  sink: string;
+  event: 'trigger' | 'resolve';
+  delivery: Delivery;
 }
 
 /** How setup and teardown connect, and whether they change anything. */
@@ -60,6 +68,8 @@ export interface Backend {
   setup(config: Config, options: StepOptions): AsyncIterable<StepResult>;
   teardown(config: Config, options: StepOptions): AsyncIterable<StepResult>;
   doctor(config: Config, signal: AbortSignal): Promise<readonly Finding[]>;
+  /** Sends each sink of alerts a test and ends it; empty when there are no sinks. */
+  testAlerts(config: Config, signal: AbortSignal): Promise<readonly TestAnswer[]>;
   /**
    * Starts the daemon. Rejects when it cannot serve (bad configuration, missing secret, port in use, unusable TLS files,
    * a store written by a newer lockgate), never because of a database. An abort while starting undoes what was started.

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { ConfigError, InvariantError, LockgateError, messageOf } from '../core/errors.js';
+import { addAlertsTest } from './alerts.js';
 import { addAttest } from './attest.js';
 import type { Backend } from './backend.js';
 import { addCheck } from './check.js';
@@ -72,6 +73,7 @@ Examples:
   addConfigSchema(config, context);
   const gates = program.command('gates').description('explain the gates of a configuration file');
   addExplain(gates, context);
+  addAlertsTest(program, context);
   addGrants(program, context);
   addSetup(program, context);
   addDoctor(program, context);

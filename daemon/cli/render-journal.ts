@@ -15,8 +15,35 @@ const SENTENCES: Readonly<Record<string, (data: Json, at: number) => string | nu
   rollback: changeSentence,
   direction: directionSentence,
   'stray-write': straySentence,
+  alert: alertSentence,
   'split-brain': ({ reason }) => `BOTH SIDES ARE WRITTEN TO${after(': ', textOr(reason, null))}`,
 };
+
+/** What became of an alert, and what it went by. */
+function alertSentence(data: Json, at: number): string | null {
+  const [state, rule] = [textOr(data['state'], null), textOr(data['rule'], null)];
+  if (state === null) return null;
+  const name = rule === null ? 'a change' : plain(rule);
+  const severity = after(', ', textOr(data['severity'], null));
+  const reason = after(': ', textOr(data['reason'], null));
+  const value = numberOr(data['value'], null);
+  const measured = value === null ? '' : `, at ${valueText(value, textOr(data['unit'], ''))}`;
+  const until = textOr(data['until'], null);
+  switch (state) {
+    case 'fired':
+      return `${name} FIRES${severity}${after(', ', textOr(data['when'], null))}${measured}${reason}`;
+    case 'resolved':
+      return `${name} resolved${reason}`;
+    case 'silenced': {
+      const note = after(': ', textOr(data['note'], '') === '' ? null : textOr(data['note'], null));
+      return `${name} SILENCED by maintenance${until === null ? '' : ` until ${instantText(until, at)}`}${note}`;
+    }
+    case 'delivery-failed':
+      return `${name} NOT DELIVERED to ${plain(textOr(data['sink'], '?'))} (${plain(textOr(data['event'], '?'))})${reason}`;
+    default:
+      return null;
+  }
+}
 
 /** A change of direction is journaled before it is written to the databases, and once more when that is known to be done or not. */
 const STEPS: Readonly<Record<string, string>> = {

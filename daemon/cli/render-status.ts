@@ -30,6 +30,7 @@ export function statusText(
       // Several signals mostly fail for one reason, which is long: said once, on a line of its own.
       for (const reason of links[i - sides.length]?.reasons ?? []) lines.push(`    ${paint(reason, 'dim')}`);
     });
+    lines.push(...alertLines(migration['alerts'], paint, now));
     lines.push(...fenceLines(migration['fence'], paint, now));
     lines.push(...gateLines(said.gates, (gate) => gate.startsWith(`${name}/`), paint));
   }
@@ -72,6 +73,22 @@ function strayText(stray: unknown, now: number): string {
     (p) => p !== '',
   );
   return `${String(count)} STRAY WRITES${first.length === 0 ? '' : ` (the first ${first.join(', ')})`}`;
+}
+
+/** What fires, a line each. */
+function alertLines(alerts: unknown, paint: Paint, now: number): string[] {
+  if (!Array.isArray(alerts)) return [];
+  return alerts.filter(isObject).map((a) => {
+    const [since, until] = [textOr(a['since'], null), textOr(a['silenced_until'], null)];
+    const facts = [
+      plain(textOr(a['severity'], '?')),
+      since === null ? '' : `since ${instantText(since, now)}`,
+      until === null ? '' : `silenced until ${instantText(until, now)}`,
+      plain(textOr(a['reason'], textOr(a['summary'], ''))),
+    ];
+    const told = facts.filter((f) => f !== '').join(', ');
+    return `  ${paint('ALERT', 'red')}  ${plain(textOr(a['rule'], '?'))}  ${told}`;
+  });
 }
 
 /** The newest fence in one line: its state as it was last proved, and what that rests on. */

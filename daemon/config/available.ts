@@ -38,16 +38,6 @@ const UNAVAILABLE: readonly Unavailable[] = [
     what: 'verification',
     hint: 'remove this section; compare the data by other means and attest it',
   },
-  {
-    path: ['migrations', '*', 'maintenance'],
-    what: 'a maintenance window',
-    hint: 'remove this section; there are no alerts to silence',
-  },
-  {
-    path: ['alerts'],
-    what: 'sending alerts',
-    hint: 'remove this section, or it would look as if somebody were called; alert on /metrics instead',
-  },
 ];
 
 /** Refuses, with one problem each, what this version does not do. */

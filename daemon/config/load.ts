@@ -26,7 +26,7 @@ import {
   resolveCloudWatch,
   resolveMigrationServices,
 } from './services.js';
-import { warnOfGates } from './warnings.js';
+import { warnOfGates, warnOfRules } from './warnings.js';
 
 export { explainConfig } from './explain.js';
 
@@ -82,6 +82,7 @@ export function loadConfig(input: ConfigInput): Config {
   checkServices(raw, scope);
   const alerts = resolveAlerts(raw, contexts, scope);
   problems.throwIfAny();
+  warnOfRules(alerts, configs, scope);
 
   return {
     file,

@@ -1,5 +1,5 @@
 import type { SignalCondition } from '../core/condition.js';
-import type { LinkConfig } from '../core/config.js';
+import type { AlertsConfig, LinkConfig, MigrationConfig } from '../core/config.js';
 import type { LinkName } from '../core/signal.js';
 import { whyNotMeasured, type Vias } from './available.js';
 import type { PlacedGate } from './gates.js';
@@ -61,6 +61,27 @@ export function warnOfGates(
         );
       }
     }
+  }
+}
+
+/** Warns of alerts that nobody is told of, and of rules that can never fire. */
+export function warnOfRules(
+  alerts: AlertsConfig | null,
+  migrations: ReadonlyMap<string, MigrationConfig | null>,
+  scope: Scope,
+): void {
+  if (alerts === null) return;
+  if (alerts.pagerduty === null && alerts.webhook === null) {
+    scope.warn('alerts: nobody is told of them; they are only judged and shown (add `pagerduty` or `webhook`)');
+  }
+  for (const { name, migration, when } of alerts.rules) {
+    const links = migrations.get(migration)?.links;
+    if (when.kind !== 'signal' || links === undefined) continue;
+    const why = whyNotMeasured(when.signal, { forward: links.forward.via, reverse: links.reverse?.via });
+    if (why === null) continue;
+    scope.warn(
+      `alerts: the rule ${name} can never fire for ${migration}: \`${when.signal}\` is not measured in this version (${why})`,
+    );
   }
 }
 

@@ -35,6 +35,11 @@ export interface GateCondition {
   /** Gate id. */
   gate: string;
   forUs: Us;
+  /**
+   * What is asked of it: `open` when left out, which is all that can be written. Rules of alerts also ask whether it is
+   * known to be `closed`, and whether it is `not-open`, closed or unknown, which is never unknown itself.
+   */
+  is?: 'closed' | 'not-open';
 }
 
 /** Where a condition stands, and so what its names mean; `gates` are the ids of every gate of the daemon. */

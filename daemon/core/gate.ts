@@ -8,7 +8,7 @@
  */
 import type { Us } from './clock.js';
 import { isSteady, pushSpan, truthAt, truthOver, type Span, type Truth } from './compare.js';
-import type { Condition, SignalCondition } from './condition.js';
+import type { Condition, GateCondition, SignalCondition } from './condition.js';
 import type { GateConfig } from './config.js';
 import { EMPTY_HOLD, foldHold, steadyHold, type Hold, type HoldState } from './hold.js';
 import { stateAt, valueAt, type Reading } from './signal.js';
@@ -271,7 +271,7 @@ export class GateGroup {
       const { spans } = this.node(c.gate);
       const [only] = spans;
       if (only === undefined || spans.length > 1 || only.from !== from || only.to !== to) return null;
-      return steadyHold(hold, truthOfGate(only.is), c.forUs, from, to);
+      return steadyHold(hold, truthOfGate(only.is, c), c.forUs, from, to);
     }
     if (c.fn !== null || reading === null || !isSteady(reading, from, to)) return null;
     return steadyHold(hold, truthAt(reading, c.op, c.threshold, from), c.forUs, from, to);
@@ -285,7 +285,7 @@ export class GateGroup {
     const { condition } = node;
     const truth =
       condition.kind === 'gate'
-        ? this.gateTruth(condition.gate)
+        ? this.gateTruth(condition)
         : this.signalTruth(node, condition, toleranceUs, from, to, final);
     const { hold, states } = foldHold(node.hold, truth, condition.forUs, toleranceUs);
     const outcome = { truth, states, before: node.hold, after: hold, lastBroken: node.lastBroken };
@@ -312,9 +312,9 @@ export class GateGroup {
     return node.spans.find((s) => s.from <= t && t < s.to)?.is ?? node.state;
   }
 
-  private gateTruth(gate: string): Span<Truth>[] {
+  private gateTruth(c: GateCondition): Span<Truth>[] {
     const truth: Span<Truth>[] = [];
-    for (const span of this.node(gate).spans) pushSpan(truth, span.from, span.to, truthOfGate(span.is));
+    for (const span of this.node(c.gate).spans) pushSpan(truth, span.from, span.to, truthOfGate(span.is, c));
     return truth;
   }
 
@@ -470,9 +470,10 @@ function startAgain(c: ConditionNode): void {
   c.past = new WindowPast();
 }
 
-/** The truth of `gate X open`. */
-function truthOfGate(state: GateState): Truth {
-  return state === 'open' ? 'true' : state === 'closed' ? 'false' : 'unknown';
+/** The truth of `gate X open`, or of what else is asked of it. */
+function truthOfGate(state: GateState, { is }: GateCondition): Truth {
+  if (is === 'not-open') return state === 'open' ? 'false' : 'true';
+  return state === 'unknown' ? 'unknown' : state === (is ?? 'open') ? 'true' : 'false';
 }
 
 /** What a condition said, and what it remembers, up to and including `t`. */

@@ -69,6 +69,8 @@ export interface MigrationJson {
   /** The newest fence, without having been proved anew for this answer; null when there has been none. */
   fence: FenceJson | null;
   attestations: { name: string; at: string; by: string; note: string; age_seconds: number }[];
+  /** What fires. */
+  alerts: Pick<AlertJson, 'rule' | 'severity' | 'since' | 'value' | 'unit' | 'reason' | 'summary' | 'silenced_until'>[];
 }
 
 export type FenceStateJson = 'placed' | 'drained' | 'unknown' | 'violated' | 'expired' | 'closed' | 'cancelled';
@@ -96,6 +98,44 @@ export interface FenceJson {
   placed_by: string;
   ended_at: string | null;
   ended_because: string | null;
+}
+
+/** A rule and what has become of it. */
+export interface AlertJson {
+  migration: string;
+  rule: string;
+  severity: 'critical' | 'error' | 'warning' | 'info';
+  state: 'inactive' | 'pending' | 'firing' | 'resolved';
+  since: string;
+  /** What it goes by: of an alert that fires, as it was when it began to. */
+  value: number | null;
+  unit: string | null;
+  reason: string | null;
+  /** When it fires, as it is written. */
+  when: string;
+  summary: string;
+  remedy: string;
+  built_in: boolean;
+  /** The end of the maintenance window that is open; null without one. */
+  silenced_until: string | null;
+}
+
+/** Someone who is told, and how that fares. */
+export interface AlertSinkJson {
+  name: string;
+  waiting: number;
+  delivered: number;
+  retried: number;
+  refused: number;
+  dropped: number;
+  last_error: string | null;
+  last_delivered_at: string | null;
+}
+
+/** Every rule of every migration, and everyone who is told. */
+export interface AlertsJson {
+  alerts: AlertJson[];
+  sinks: AlertSinkJson[];
 }
 
 /** The answer to a promotion or a rollback. */
@@ -186,6 +226,8 @@ export interface DaemonPort {
   subscribe(listener: (event: DaemonEvent) => void): () => void;
   /** Events after `id` that are still in the bounded buffer; null when `id` is older than the buffer or from another process. */
   eventsAfter(id: number): DaemonEvent[] | null;
+  /** Every rule of every migration, or of one. */
+  alerts(migration?: string): AlertsJson;
   collectors(): CollectorStatus[];
   /** Reasons why the daemon is not ready; empty when it is. */
   notReady(): string[];

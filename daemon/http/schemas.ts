@@ -22,6 +22,8 @@ const gateState = oneOf('open', 'closed', 'unknown');
 
 const link = oneOf('forward', 'reverse');
 
+const severity = oneOf('critical', 'error', 'warning', 'info');
+
 const side = object({
   database: string,
   reachable: orNull(boolean),
@@ -104,7 +106,39 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     gates: list(object({ name: string, state: gateState, opens_at: orNull(instant) })),
     fence: orNull(ref('Fence')),
     attestations: list(object({ name: string, at: instant, by: string, note: string, age_seconds: number })),
+    alerts: list(
+      object({
+        ...{ rule: string, severity, since: instant, value: orNull(number), unit: orNull(string) },
+        ...{ reason: orNull(string), summary: string, silenced_until: orNull(instant) },
+      }),
+    ),
   }),
+  Alert: object({
+    migration: string,
+    rule: string,
+    severity,
+    state: oneOf('inactive', 'pending', 'firing', 'resolved'),
+    since: instant,
+    value: orNull(number),
+    unit: orNull(string),
+    reason: orNull(string),
+    when: string,
+    summary: string,
+    remedy: string,
+    built_in: boolean,
+    silenced_until: orNull(instant),
+  }),
+  AlertSink: object({
+    name: string,
+    waiting: integer,
+    delivered: integer,
+    retried: integer,
+    refused: integer,
+    dropped: integer,
+    last_error: orNull(string),
+    last_delivered_at: orNull(instant),
+  }),
+  Alerts: object({ alerts: list(ref('Alert')), sinks: list(ref('AlertSink')) }),
   Fence: object({
     id: string,
     migration: string,

@@ -9,6 +9,7 @@ import type { DaemonConfig } from '../core/config.js';
 import type { LockgateError } from '../core/errors.js';
 import { messageOf, Refusal, UsageError } from '../core/errors.js';
 import { StoreError } from '../store/store.js';
+import { alertRoutes } from './alerts.js';
 import { attestationRoutes } from './attestations.js';
 import { createGatekeeper } from './auth.js';
 import { createQuickCheck } from './check.js';
@@ -151,6 +152,7 @@ function allRoutes(context: HttpContext, metrics: MetricsText, waiters: WaitingR
     ...migrationRoutes(context),
     ...gateRoutes(context),
     ...waitRoutes(context, waiters),
+    ...alertRoutes(context),
     ...journalRoutes(context),
     ...attestationRoutes(context),
     ...fenceRoutes(context, waiters),

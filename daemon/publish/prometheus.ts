@@ -82,6 +82,7 @@ export function createMetrics(port: DaemonPort, options: MetricsOptions): Metric
       series.collectorUp.set({ collector: name }, flag(up));
       series.collectorRestarts.inc({ collector: name }, restarts);
     }
+    setAlerts(series, port);
     series.storeWritable.set(flag(port.storeWritable()));
     if (options.http !== undefined) {
       const { waiters, eventClients, eventClientsCut } = options.http();
@@ -190,6 +191,20 @@ function createSeries(registry: Registry) {
     ),
     collectorUp: gauge('collector_up', '1 while the collector runs, 0 while it is being restarted.', 'collector'),
     collectorRestarts: counter('collector_restarts_total', 'How often the collector was restarted.', 'collector'),
+    alertFiring: gauge(
+      'alert_firing',
+      '1 while the alert fires, also while a maintenance window silences it; else 0.',
+      'migration',
+      'rule',
+      'severity',
+    ),
+    alertDeliveries: counter('alert_deliveries_total', 'Attempts to tell a sink of an alert.', 'sink', 'outcome'),
+    alertQueue: gauge('alert_queue_length', 'Events that wait to be told to the sink.', 'sink'),
+    alertDropped: counter(
+      'alert_queue_dropped_total',
+      'Events that were given up because too many waited for the sink.',
+      'sink',
+    ),
     storeWritable: gauge('store_writable', '0 while the journal cannot be written and no gate newly opens.'),
     waiters: gauge('http_waiters', 'Clients that wait for a gate or a fence.'),
     eventClients: gauge('http_event_clients', 'Clients that read server-sent events.'),
@@ -275,6 +290,20 @@ function setMigration(series: Series, port: DaemonPort, migration: string): void
   const now = found?.direction ?? 'unknown';
   for (const direction of DIRECTIONS) series.direction.set({ migration, direction }, flag(direction === now));
   if (found !== undefined && found.fence !== null) setFence(series, migration, found.fence);
+}
+
+function setAlerts(series: Series, port: DaemonPort): void {
+  const { alerts, sinks } = port.alerts();
+  for (const { migration, rule, severity, state } of alerts) {
+    series.alertFiring.set({ migration, rule, severity }, flag(state === 'firing'));
+  }
+  for (const sink of sinks) {
+    for (const outcome of ['delivered', 'retried', 'refused'] as const) {
+      series.alertDeliveries.inc({ sink: sink.name, outcome }, sink[outcome]);
+    }
+    series.alertQueue.set({ sink: sink.name }, sink.waiting);
+    series.alertDropped.inc({ sink: sink.name }, sink.dropped);
+  }
 }
 
 function setFence(series: Series, migration: string, fence: FenceJson): void {

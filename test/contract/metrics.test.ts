@@ -41,6 +41,13 @@ describe('metrics', () => {
       'lockgate_collector_restarts_total{collector="onprem/wal"}': 2,
       'lockgate_build_info{version="0.0.0-test",node="v20.0.0"}': 1,
       lockgate_last_evaluation_timestamp_seconds: Date.parse('2026-11-22T00:00:00Z') / 1000,
+      'lockgate_alert_firing{migration="shop",rule="replication-stopped",severity="critical"}': 1,
+      'lockgate_alert_firing{migration="shop",rule="lag-high",severity="critical"}': 0,
+      'lockgate_alert_deliveries_total{sink="pagerduty",outcome="delivered"}': 5,
+      'lockgate_alert_deliveries_total{sink="pagerduty",outcome="retried"}': 3,
+      'lockgate_alert_deliveries_total{sink="pagerduty",outcome="refused"}': 1,
+      'lockgate_alert_queue_length{sink="pagerduty"}': 2,
+      'lockgate_alert_queue_dropped_total{sink="pagerduty"}': 0,
       lockgate_store_writable: 1,
       lockgate_http_waiters: 0,
       lockgate_http_event_clients: 0,
@@ -66,6 +73,7 @@ describe('metrics', () => {
     port.signalsOf.clear();
     port.verdicts.clear();
     port.collectorList = [];
+    port.alertList = [];
     expect([...(await scrape(metrics)).keys()].filter((k) => k.includes('shop') || k.includes('onprem'))).toEqual([]);
   });
 

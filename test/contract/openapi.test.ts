@@ -74,6 +74,7 @@ describe('openapi.json', () => {
         '/metrics',
         '/openapi.json',
         '/readyz',
+        '/v1/alerts',
         '/v1/events',
         '/v1/gates',
         ...['', '/check', '/history', '/wait'].flatMap((s) => [

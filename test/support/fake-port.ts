@@ -1,4 +1,6 @@
 import type {
+  AlertJson,
+  AlertsJson,
   CollectorStatus,
   DaemonEvent,
   DaemonPort,
@@ -103,6 +105,15 @@ export function directionChange(change: Partial<DirectionChangeJson> = {}): Dire
   };
 }
 
+/** An alert of `shop` as the daemon would give it. */
+export function alert(rule: string, state: AlertJson['state']): AlertJson {
+  return {
+    ...{ migration: 'shop', rule, severity: 'critical', state, since: AT, value: 0, unit: 'flag', reason: 'stopped' },
+    ...{ when: 'active.running == 0 for 1m', summary: 'replication does not run', remedy: 'start it', built_in: true },
+    silenced_until: null,
+  };
+}
+
 /** A daemon that says what a test tells it to. */
 export class FakePort implements DaemonPort {
   readonly id = 'lockgate-test';
@@ -136,6 +147,7 @@ export class FakePort implements DaemonPort {
   readonly changes: DirectionChange[] = [];
   /** How often a fence was asked for. */
   fenceAsked = 0;
+  alertList: AlertJson[] = [alert('replication-stopped', 'firing'), alert('lag-high', 'inactive')];
   collectorList: CollectorStatus[] = [{ name: 'onprem/wal', up: true, restarts: 2, reason: null }];
   reasons: string[] = [];
   writable = true;
@@ -167,6 +179,7 @@ export class FakePort implements DaemonPort {
       gates: [{ name: 'flip-writes', state: 'open', opens_at: null }],
       fence: this.fenceList[0] ?? null,
       attestations: [{ name: 'backup', at: AT, by: 'dba', note: 'restored it', age_seconds: 5 }],
+      alerts: this.alertList.filter((a) => a.state === 'firing'),
     };
   }
 
@@ -323,6 +336,18 @@ export class FakePort implements DaemonPort {
   eventsAfter(id: number): DaemonEvent[] | null {
     const first = this.past[0]?.id ?? 1;
     return id < first - 1 || id > (this.past.at(-1)?.id ?? 0) ? null : this.past.filter((e) => e.id > id);
+  }
+
+  alerts(migration?: string): AlertsJson {
+    return {
+      alerts: this.alertList.filter((a) => migration === undefined || a.migration === migration),
+      sinks: [
+        {
+          ...{ name: 'pagerduty', waiting: 2, delivered: 5, retried: 3, refused: 1, dropped: 0 },
+          ...{ last_error: 'it answered 500', last_delivered_at: AT },
+        },
+      ],
+    };
   }
 
   collectors(): CollectorStatus[] {

@@ -1,6 +1,13 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Finding } from '../../collectors/collector.js';
-import type { Backend, ExplainedGate, RunningDaemon, StepOptions, StepResult } from '../../daemon/cli/backend.js';
+import type {
+  Backend,
+  ExplainedGate,
+  RunningDaemon,
+  StepOptions,
+  StepResult,
+  TestAnswer,
+} from '../../daemon/cli/backend.js';
 import { runCli } from '../../daemon/cli/program.js';
 import type { Condition } from '../../daemon/core/condition.js';
 import type { Config, DatabaseConfig } from '../../daemon/core/config.js';
@@ -78,6 +85,7 @@ const badConfig = new ConfigError([problem(3, 'unknown key', 'did you mean c?'),
 class FakeBackend implements Backend {
   steps: (StepResult | Error)[] = [];
   findings: Finding[] = [];
+  answers: TestAnswer[] = [];
   gates: ExplainedGate[] = [];
   stepOptions: StepOptions | null = null;
   onStart: (signal: AbortSignal) => Promise<RunningDaemon> = () => Promise.reject(badConfig);
@@ -95,6 +103,7 @@ class FakeBackend implements Backend {
   setup = (_config: Config, options: StepOptions) => this.#run(options);
   teardown = (_config: Config, options: StepOptions) => this.#run(options);
   doctor = () => Promise.resolve(this.findings);
+  testAlerts = () => Promise.resolve(this.answers);
   start = (_file: string, signal: AbortSignal) => this.onStart(signal);
 
   async *#run(options: StepOptions): AsyncGenerator<StepResult> {
@@ -125,12 +134,15 @@ describe('config', () => {
     expect(JSON.parse(io.out)).toEqual({ type: 'object' });
   });
 
-  it.each(['run', 'grants', 'setup', 'teardown', 'doctor', 'gates explain'])('%s wants --config', async (command) => {
-    const argv = command.split(' ');
-    expect(await cli(...argv)).toBe(2);
-    expect(io.err).toContain("required option '--config <file>'");
-    expect(await cli(...argv, '--config', 'bad.yaml')).toBe(2);
-  });
+  it.each(['run', 'grants', 'setup', 'teardown', 'doctor', 'gates explain', 'alerts test'])(
+    '%s wants --config',
+    async (command) => {
+      const argv = command.split(' ');
+      expect(await cli(...argv)).toBe(2);
+      expect(io.err).toContain("required option '--config <file>'");
+      expect(await cli(...argv, '--config', 'bad.yaml')).toBe(2);
+    },
+  );
 });
 
 describe('grants', () => {
@@ -263,6 +275,42 @@ describe('doctor', () => {
     expect(JSON.parse(io.out)).toEqual({ findings: backend.findings });
     backend.findings = [];
     expect(await cli('doctor', '--config', 'x')).toBe(1);
+  });
+});
+
+describe('alerts test', () => {
+  const answer = (sink: string, event: 'trigger' | 'resolve', delivery: TestAnswer['delivery']): TestAnswer => ({
+    ...{ sink, event, delivery },
+  });
+
+  it('says what each sink answered, and exits 1 when one did not take it', async () => {
+    backend.answers = [
+      answer('pagerduty', 'trigger', { outcome: 'delivered', answer: '202 {"status":"success"}' }),
+      answer('pagerduty', 'resolve', { outcome: 'delivered', answer: '202' }),
+    ];
+    expect(await cli('alerts', 'test', '--config', 'good.yaml')).toBe(0);
+    expect(io.out).toBe(
+      'pagerduty  trigger  delivered  it answered 202 {"status":"success"}\npagerduty  resolve  delivered  it answered 202\n',
+    );
+    backend.answers.push(answer('webhook', 'trigger', { outcome: 'refused', reason: 'it answered 400' }));
+    backend.answers.push(
+      answer('webhook', 'resolve', { outcome: 'retry', reason: 'no answer in time', afterMs: null }),
+    );
+    io.out = '';
+    expect(await cli('alerts', 'test', '--config', 'good.yaml')).toBe(1);
+    expect(io.out).toContain(
+      'webhook  trigger  REFUSED    it answered 400\nwebhook  resolve  NOT TAKEN  no answer in time\n',
+    );
+    io.out = '';
+    expect(await cli('alerts', 'test', '--config', 'good.yaml', '--json')).toBe(1);
+    expect((JSON.parse(io.out) as { answers: object[] }).answers.at(-1)).toEqual({
+      ...{ sink: 'webhook', event: 'resolve', outcome: 'retry', answer: 'no answer in time' },
+    });
+  });
+
+  it('exits 2 when nobody would be told', async () => {
+    expect(await cli('alerts', 'test', '--config', 'good.yaml')).toBe(2);
+    expect(io.err).toContain('names no sink of alerts');
   });
 });
 

@@ -1,0 +1,119 @@
+/**
+ * What waits for one sink, in order. Of one incident never more waits than matters: a trigger that nobody has heard of is
+ * taken back by its resolve, and a trigger that may have been heard gives way to its resolve. So a trigger is never sent after
+ * its resolve, and a resolve is never lost once its trigger may have been taken.
+ */
+import type { AlertEvent, QueuedEvent } from '../daemon/core/alert-event.js';
+
+/** More than this many do not wait for a sink that does not answer. */
+export const MOST_WAITING = 500;
+
+interface Item {
+  readonly event: AlertEvent;
+  tried: boolean;
+  /** Failed attempts in this life of the daemon. */
+  failures: number;
+  inFlight: boolean;
+}
+
+/** The queue of one sink. */
+export class Queue {
+  private items: Item[];
+
+  constructor(
+    kept: readonly QueuedEvent[] = [],
+    private readonly most = MOST_WAITING,
+  ) {
+    this.items = kept.map(({ event, tried }) => ({ event, tried, failures: 0, inFlight: false }));
+  }
+
+  get length(): number {
+    return this.items.length;
+  }
+
+  /** What must survive a restart. */
+  get memory(): readonly QueuedEvent[] {
+    return this.items.map(({ event, tried }) => ({ event, tried }));
+  }
+
+  /** Puts an event behind the others; answers those that had to go for want of room. */
+  add(event: AlertEvent): AlertEvent[] {
+    const last = this.items.findLast((i) => i.event.key === event.key);
+    if (event.kind === 'resolve') {
+      if (!this.takeBack(last)) return [];
+    } else if (event.kind === 'trigger' && last?.event.kind === 'trigger') {
+      return [];
+    }
+    this.items.push({ event, tried: false, failures: 0, inFlight: false });
+    const dropped: AlertEvent[] = [];
+    while (this.items.length > this.most) {
+      const at = this.leastOf();
+      dropped.push(...this.items.splice(at, 1).map((i) => i.event));
+    }
+    return dropped;
+  }
+
+  /**
+   * What is to be sent next, the oldest of those that failed least, so that one event that always fails holds up no other
+   * incident; null when nothing waits but what is held back. Of one incident it is always the first.
+   */
+  next(isHeld: (event: AlertEvent) => boolean = () => false): AlertEvent | null {
+    const keys = new Set<string>();
+    let best: Item | null = null;
+    for (const item of this.items) {
+      if (keys.has(item.event.key)) continue;
+      keys.add(item.event.key);
+      if (item.inFlight || isHeld(item.event)) continue;
+      if (best === null || item.failures < best.failures) best = item;
+    }
+    return best?.event ?? null;
+  }
+
+  /** An attempt begins: from now on it may have been taken. */
+  begin(id: string): void {
+    const item = this.find(id);
+    if (item === undefined) return;
+    item.inFlight = true;
+    item.tried = true;
+  }
+
+  /** The attempt has ended without an answer that counts. */
+  failed(id: string): void {
+    const item = this.find(id);
+    if (item === undefined) return;
+    item.inFlight = false;
+    item.failures += 1;
+    const overtaken =
+      item.event.kind === 'trigger' &&
+      this.items.some((i) => i !== item && i.event.key === item.event.key && i.event.kind === 'resolve');
+    if (overtaken) this.done(id);
+  }
+
+  /** It has been taken, or never will be. */
+  done(id: string): void {
+    this.items = this.items.filter((i) => i.event.id !== id);
+  }
+
+  /** Takes back the trigger that a resolve ends, unless it is on its way; false when there is nothing left to resolve. */
+  private takeBack(last: Item | undefined): boolean {
+    if (last === undefined) return true;
+    if (last.event.kind === 'resolve') return false;
+    if (last.inFlight) return true;
+    this.items = this.items.filter((i) => i !== last);
+    // Before one that was tried there is no other of its key: its resolve is still to come.
+    return last.tried;
+  }
+
+  /** Which one may go first: a change, else a trigger, else whatever is oldest; never one that is on its way. */
+  private leastOf(): number {
+    for (const kind of ['change', 'trigger', 'resolve'] as const) {
+      const at = this.items.findIndex((i) => i.event.kind === kind && !i.inFlight);
+      if (at >= 0) return at;
+    }
+    return 0;
+  }
+
+  private find(id: string): Item | undefined {
+    return this.items.find((i) => i.event.id === id);
+  }
+}
