@@ -13,6 +13,7 @@ import { addFence } from './fence.js';
 import { addGrants } from './grants.js';
 import { EXIT, type ExitCode, type Io } from './io.js';
 import { addJournal } from './journal.js';
+import { addRules } from './rules.js';
 import { addRun } from './run.js';
 import { addSetup } from './setup.js';
 import { addStatus } from './status.js';
@@ -73,6 +74,7 @@ Examples:
   const gates = program.command('gates').description('explain the gates of a configuration file');
   addExplain(gates, context);
   addGrants(program, context);
+  addRules(program, context);
   addSetup(program, context);
   addDoctor(program, context);
   addTeardown(program, context);

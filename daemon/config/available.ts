@@ -48,21 +48,6 @@ const UNAVAILABLE: readonly Unavailable[] = [
     what: 'watching DNS',
     hint: 'remove this section; nothing would be asked',
   },
-  {
-    path: ['migrations', '*', 'maintenance'],
-    what: 'a maintenance window',
-    hint: 'remove this section; there are no alerts to silence',
-  },
-  {
-    path: ['publish', 'cloudwatch'],
-    what: 'publishing to CloudWatch',
-    hint: 'remove this section; scrape /metrics instead',
-  },
-  {
-    path: ['alerts'],
-    what: 'sending alerts',
-    hint: 'remove this section, or it would look as if somebody were called; alert on /metrics instead',
-  },
 ];
 
 /** Refuses, with one problem each, what this version does not do. */

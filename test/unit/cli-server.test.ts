@@ -1,6 +1,13 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Finding } from '../../collectors/collector.js';
-import type { Backend, ExplainedGate, RunningDaemon, StepOptions, StepResult } from '../../daemon/cli/backend.js';
+import type {
+  Backend,
+  ExplainedGate,
+  RulesFor,
+  RunningDaemon,
+  StepOptions,
+  StepResult,
+} from '../../daemon/cli/backend.js';
 import { runCli } from '../../daemon/cli/program.js';
 import type { Condition } from '../../daemon/core/condition.js';
 import type { Config, DatabaseConfig } from '../../daemon/core/config.js';
@@ -92,6 +99,7 @@ class FakeBackend implements Backend {
       { database: 'onprem', why: 'create the heartbeat table', sql: 'CREATE TABLE x (y int)' },
       { database: 'onprem', why: 'let it\nread', sql: 'GRANT SELECT ON x TO lockgate; -- that is all' },
     ]);
+  rules = (_config: Config, what: RulesFor) => Promise.resolve(`for ${JSON.stringify(what)}\n`);
   setup = (_config: Config, options: StepOptions) => this.#run(options);
   teardown = (_config: Config, options: StepOptions) => this.#run(options);
   doctor = () => Promise.resolve(this.findings);
@@ -125,12 +133,15 @@ describe('config', () => {
     expect(JSON.parse(io.out)).toEqual({ type: 'object' });
   });
 
-  it.each(['run', 'grants', 'setup', 'teardown', 'doctor', 'gates explain'])('%s wants --config', async (command) => {
-    const argv = command.split(' ');
-    expect(await cli(...argv)).toBe(2);
-    expect(io.err).toContain("required option '--config <file>'");
-    expect(await cli(...argv, '--config', 'bad.yaml')).toBe(2);
-  });
+  it.each(['run', 'grants', 'setup', 'teardown', 'doctor', 'gates explain', 'rules prometheus', 'rules cloudwatch'])(
+    '%s wants --config',
+    async (command) => {
+      const argv = command.split(' ');
+      expect(await cli(...argv)).toBe(2);
+      expect(io.err).toContain("required option '--config <file>'");
+      expect(await cli(...argv, '--config', 'bad.yaml')).toBe(2);
+    },
+  );
 });
 
 describe('grants', () => {
