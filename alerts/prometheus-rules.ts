@@ -76,7 +76,7 @@ function alertingRule(rule: AlertRule, resolveAfterUs: Us): AlertingRule {
     expr,
     ...(forUs === 0 ? {} : { for: promDuration(forUs) }),
     ...(resolveAfterUs === 0 ? {} : { keep_firing_for: promDuration(resolveAfterUs) }),
-    labels: { severity: rule.severity, migration: rule.migration, rule: rule.name },
+    labels: { severity: rule.severity, migration: rule.migration, rule: literal(rule.name) },
     annotations: {
       summary: `${rule.migration}: ${literal(rule.summary)}`,
       description: now === null ? condition : `${condition} (now: ${now})`,
