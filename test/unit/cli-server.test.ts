@@ -1,3 +1,6 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Finding } from '../../collectors/collector.js';
 import type {
@@ -142,6 +145,30 @@ describe('config', () => {
       expect(await cli(...argv, '--config', 'bad.yaml')).toBe(2);
     },
   );
+});
+
+describe('rules', () => {
+  it('prints them, or writes them to a file', async () => {
+    expect(await cli('rules', 'prometheus', '--config', 'x')).toBe(0);
+    expect(io.out).toBe('for {"kind":"prometheus","job":"lockgate"}\n');
+    const folder = mkdtempSync(join(tmpdir(), 'lockgate-rules-'));
+    try {
+      const out = join(folder, 'alarms.yaml');
+      expect(await cli('rules', 'cloudwatch', '--config', 'x', '--out', out)).toBe(0);
+      expect(readFileSync(out, 'utf8')).toBe('for {"kind":"cloudwatch"}\n');
+      expect(await cli('rules', 'cloudwatch', '--config', 'x', '--out', join(folder, 'none', 'x'))).toBe(2);
+      expect(io.err).toContain('ENOENT');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('wants a kind, and takes a job for Prometheus alone', async () => {
+    expect(await cli('rules', 'prometheus', '--config', 'x', '--job', 'ours')).toBe(0);
+    expect(io.out).toContain('"job":"ours"');
+    expect(await cli('rules', 'cloudwatch', '--config', 'x', '--job', 'ours')).toBe(2);
+    expect(await cli('rules', 'nagios', '--config', 'x')).toBe(2);
+  });
 });
 
 describe('grants', () => {
