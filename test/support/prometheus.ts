@@ -1,6 +1,7 @@
 /** The real Prometheus and Alertmanager of Debian, with promtool and amtool: fetched once below the cache folder, nothing is installed. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fetchDebian } from '../../deploy/demo/debian.js';
@@ -19,10 +20,25 @@ export async function prometheusTools(): Promise<string> {
     packages: ['prometheus', 'prometheus-alertmanager'],
     // Go programs that need nothing but libc.
     dependencies: false,
-    leaveOut: ['./usr/share/*', './etc', './lib', './var'],
+    leaveOut: ['./usr/share/doc', './usr/share/man', './usr/share/prometheus/web', './etc', './lib', './var'],
     remedy: 'or leave it out of the tests: LOCKGATE_TEST_WITHOUT=prometheus',
+    finish: movable,
   });
   return join(root, 'usr/bin');
+}
+
+/** Debian's Alertmanager looks for its templates in one place only; made a path of the same length from where it is started. */
+async function movable(root: string): Promise<void> {
+  const file = join(root, 'usr/bin/prometheus-alertmanager');
+  const templates = 'usr/share/prometheus/alertmanager';
+  const program = await readFile(file);
+  let found = 0;
+  for (let at = program.indexOf(`/${templates}`); at >= 0; at = program.indexOf(`/${templates}`, at)) {
+    program.write(`${templates}/`, at, 'latin1');
+    found += 1;
+  }
+  if (found === 0) throw new Error(`Alertmanager no longer looks for its templates in /${templates}`);
+  await writeFile(file, program);
 }
 
 /** Runs one of the programs to its end, with `input` on its standard input. */
@@ -72,14 +88,14 @@ async function start(
   yaml: string,
   options: (folder: string, port: number) => string[],
 ): Promise<ToolServer> {
-  const command = join(await prometheusTools(), program);
+  const programs = await prometheusTools();
   const folder = mkdtempSync(join(tmpdir(), `lockgate-${program}-`));
   const file = join(folder, 'config.yml');
   writeFileSync(file, yaml);
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const child = spawn(command, [`--config.file=${file}`, ...options(folder, port)], {
-    cwd: folder,
+  const child = spawn(join(programs, program), [`--config.file=${file}`, ...options(folder, port)], {
+    cwd: join(programs, '../..'), // Alertmanager finds its templates from there
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let said = '';
