@@ -40,6 +40,9 @@ export interface ExplainedGate {
   leftOut: readonly { text: string; reason: string }[];
 }
 
+/** Whose alerting is to be set up; `job` is the name of the scrape job in Prometheus. */
+export type RulesFor = { kind: 'prometheus'; job: string } | { kind: 'cloudwatch' };
+
 /** A daemon that has started; it lives until `stop`, or until `crashed` rejects. */
 export interface RunningDaemon {
   /** Where it listens, for people, for example `http://127.0.0.1:9188`. */
@@ -65,6 +68,8 @@ export interface Backend {
   explain(config: Config): Promise<readonly ExplainedGate[]>;
   /** The least-privilege SQL for every database, without connecting, in the order in which to run it. */
   grants(config: Config): Promise<readonly SqlStep[]>;
+  /** Definitions for those who alert elsewhere, as YAML: rules for Prometheus, or alarms for CloudWatch. */
+  rules(config: Config, what: RulesFor): Promise<string>;
   setup(config: Config, options: StepOptions): AsyncIterable<StepResult>;
   teardown(config: Config, options: StepOptions): AsyncIterable<StepResult>;
   doctor(config: Config, signal: AbortSignal): Promise<readonly Finding[]>;

@@ -14,6 +14,7 @@ import { addFence } from './fence.js';
 import { addGrants } from './grants.js';
 import { EXIT, type ExitCode, type Io } from './io.js';
 import { addJournal } from './journal.js';
+import { addRules } from './rules.js';
 import { addRun } from './run.js';
 import { addSetup } from './setup.js';
 import { addStatus } from './status.js';
@@ -75,6 +76,7 @@ Examples:
   addExplain(gates, context);
   addAlertsTest(program, context);
   addGrants(program, context);
+  addRules(program, context);
   addSetup(program, context);
   addDoctor(program, context);
   addTeardown(program, context);

@@ -1,17 +1,18 @@
 import { flavours, type Flavour } from '../../deploy/demo/mysql-install.js';
 
 /** What a run can leave out besides a flavour. */
-const tool = 'pt-heartbeat';
+const tools = ['pt-heartbeat', 'prometheus'] as const;
+type Tool = (typeof tools)[number];
 
 /** What the run leaves out by LOCKGATE_TEST_WITHOUT (`mysql`, `mariadb,pt-heartbeat`); those suites are skipped and say so. */
-const without: readonly (Flavour | typeof tool)[] = (process.env['LOCKGATE_TEST_WITHOUT'] ?? '')
+const without: readonly (Flavour | Tool)[] = (process.env['LOCKGATE_TEST_WITHOUT'] ?? '')
   .split(',')
   .map((text) => text.trim())
   .filter((text) => text !== '')
   .map((text) => {
-    const named = [...flavours, tool].find((each) => each === text);
+    const named = [...flavours, ...tools].find((each) => each === text);
     if (named === undefined) throw new RangeError(`LOCKGATE_TEST_WITHOUT names nothing that can be left out: ${text}`);
-    return named as Flavour | typeof tool;
+    return named;
   });
 
 if (without.length > 0) {
@@ -19,7 +20,10 @@ if (without.length > 0) {
 }
 
 /** Whether the run does without the real pt-heartbeat. */
-export const withoutPtHeartbeat = without.includes(tool);
+export const withoutPtHeartbeat = without.includes('pt-heartbeat');
+
+/** Whether the run does without the real Prometheus and Alertmanager. */
+export const withoutPrometheus = without.includes('prometheus');
 
 interface TestedFlavour {
   readonly flavour: Flavour;

@@ -1,8 +1,12 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Finding } from '../../collectors/collector.js';
 import type {
   Backend,
   ExplainedGate,
+  RulesFor,
   RunningDaemon,
   StepOptions,
   StepResult,
@@ -100,6 +104,7 @@ class FakeBackend implements Backend {
       { database: 'onprem', why: 'create the heartbeat table', sql: 'CREATE TABLE x (y int)' },
       { database: 'onprem', why: 'let it\nread', sql: 'GRANT SELECT ON x TO lockgate; -- that is all' },
     ]);
+  rules = (_config: Config, what: RulesFor) => Promise.resolve(`for ${JSON.stringify(what)}\n`);
   setup = (_config: Config, options: StepOptions) => this.#run(options);
   teardown = (_config: Config, options: StepOptions) => this.#run(options);
   doctor = () => Promise.resolve(this.findings);
@@ -134,15 +139,46 @@ describe('config', () => {
     expect(JSON.parse(io.out)).toEqual({ type: 'object' });
   });
 
-  it.each(['run', 'grants', 'setup', 'teardown', 'doctor', 'gates explain', 'alerts test'])(
-    '%s wants --config',
-    async (command) => {
-      const argv = command.split(' ');
-      expect(await cli(...argv)).toBe(2);
-      expect(io.err).toContain("required option '--config <file>'");
-      expect(await cli(...argv, '--config', 'bad.yaml')).toBe(2);
-    },
-  );
+  it.each([
+    'run',
+    'grants',
+    'setup',
+    'teardown',
+    'doctor',
+    'gates explain',
+    'alerts test',
+    'rules prometheus',
+    'rules cloudwatch',
+  ])('%s wants --config', async (command) => {
+    const argv = command.split(' ');
+    expect(await cli(...argv)).toBe(2);
+    expect(io.err).toContain("required option '--config <file>'");
+    expect(await cli(...argv, '--config', 'bad.yaml')).toBe(2);
+  });
+});
+
+describe('rules', () => {
+  it('prints them, or writes them to a file', async () => {
+    expect(await cli('rules', 'prometheus', '--config', 'x')).toBe(0);
+    expect(io.out).toBe('for {"kind":"prometheus","job":"lockgate"}\n');
+    const folder = mkdtempSync(join(tmpdir(), 'lockgate-rules-'));
+    try {
+      const out = join(folder, 'alarms.yaml');
+      expect(await cli('rules', 'cloudwatch', '--config', 'x', '--out', out)).toBe(0);
+      expect(readFileSync(out, 'utf8')).toBe('for {"kind":"cloudwatch"}\n');
+      expect(await cli('rules', 'cloudwatch', '--config', 'x', '--out', join(folder, 'none', 'x'))).toBe(2);
+      expect(io.err).toContain('ENOENT');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('wants a kind, and takes a job for Prometheus alone', async () => {
+    expect(await cli('rules', 'prometheus', '--config', 'x', '--job', 'ours')).toBe(0);
+    expect(io.out).toContain('"job":"ours"');
+    expect(await cli('rules', 'cloudwatch', '--config', 'x', '--job', 'ours')).toBe(2);
+    expect(await cli('rules', 'nagios', '--config', 'x')).toBe(2);
+  });
 });
 
 describe('grants', () => {
