@@ -270,11 +270,9 @@ function createSeries(registry: Registry) {
 
 /** Absent where nothing is published: a 0 would read as "nothing gets through". */
 function setCloudWatch(series: Series, stats: PublishStats | null): void {
-  if (stats?.lastSuccess === null || stats === null) series.cloudwatchSuccess.remove();
-  else series.cloudwatchSuccess.set(stats.lastSuccess / 1_000);
   if (stats === null) {
-    series.cloudwatchKept.remove();
-    series.cloudwatchRefused.remove();
+    for (const metric of [series.cloudwatchPublished, series.cloudwatchDropped]) metric.remove();
+    for (const metric of [series.cloudwatchKept, series.cloudwatchRefused, series.cloudwatchSuccess]) metric.remove();
     return;
   }
   series.cloudwatchPublished.inc(stats.published);
@@ -282,6 +280,8 @@ function setCloudWatch(series: Series, stats: PublishStats | null): void {
   for (const kind of FAILURE_KINDS) series.cloudwatchFailures.inc({ kind }, stats.failures[kind]);
   series.cloudwatchKept.set(stats.kept);
   series.cloudwatchRefused.set(flag(stats.refused));
+  if (stats.lastSuccess === null) series.cloudwatchSuccess.remove();
+  else series.cloudwatchSuccess.set(stats.lastSuccess / 1_000);
 }
 
 function setMigration(series: Series, port: DaemonPort, migration: string): void {
