@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe } from 'vitest';
 import { everyMajor } from '../support/cutover-everywhere.js';
 import { PostgresNight } from '../support/postgres-night.js';
 
-describe('fences that must not drain, 13 -> 18, one direction at a time', { timeout: 60_000 }, () => {
+describe('fences that must not drain, 13 -> 18, one direction at a time', { timeout: 180_000 }, () => {
   let night: PostgresNight;
 
   beforeAll(async () => {

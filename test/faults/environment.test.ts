@@ -16,7 +16,7 @@ for (const major of [18, 13]) {
   limitSuite(major);
 }
 
-describe.each([18, 13])('the surroundings of PostgreSQL %i', { timeout: 90_000 }, (major) => {
+describe.each([18, 13])('the surroundings of PostgreSQL %i', { timeout: 180_000 }, (major) => {
   let scenario: Scenario;
   let disk: SmallDisk;
   beforeAll(async () => {
@@ -138,7 +138,7 @@ function grantIn({ name, reason }: SignalJson): string {
   return grant ?? '';
 }
 
-describe.each([18, 13])('two daemons watch one pair of PostgreSQL %i', { timeout: 90_000 }, (major) => {
+describe.each([18, 13])('two daemons watch one pair of PostgreSQL %i', { timeout: 180_000 }, (major) => {
   let scenario: Scenario;
   let other: Daemon;
   let observer: Observer;

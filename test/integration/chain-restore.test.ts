@@ -36,7 +36,7 @@ class Backup {
   }
 }
 
-describe.each(testedMajors)('a server that is no longer what it was (%i)', { timeout: 90_000 }, (major) => {
+describe.each(testedMajors)('a server that is no longer what it was (%i)', { timeout: 180_000 }, (major) => {
   const benchOf = (pair: Pair): ChainBench =>
     new ChainBench(
       databaseAt('onprem', pair.daemonUrl('source')),

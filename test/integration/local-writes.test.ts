@@ -461,7 +461,7 @@ describe('local writes where the server is not fit (18)', () => {
     }
   });
 
-  it('an open write transaction that holds the slot up is named', { timeout: 40_000 }, async () => {
+  it('an open write transaction that holds the slot up is named', { timeout: 180_000 }, async () => {
     const server = await startPostgres({ database });
     const bench = new LocalBench({ ...databaseAt('aws', server.adminUrl(database)), read: 'auto' });
     const client = new pg.Client({ connectionString: server.adminUrl(database) });
@@ -480,7 +480,7 @@ describe('local writes where the server is not fit (18)', () => {
     }
   });
 
-  it('a standby takes no writes, and is watched from its promotion on', { timeout: 60_000 }, async () => {
+  it('a standby takes no writes, and is watched from its promotion on', { timeout: 180_000 }, async () => {
     const cluster = await startPhysicalPair({ major: 18 });
     const bench = new LocalBench({ ...databaseAt('aws', cluster.daemonUrl('target')), read: 'auto' });
     try {

@@ -8,7 +8,7 @@ import { rootConnection } from '../support/mysql-connection.js';
 import { replicaWords, resetBinlogs } from '../support/mysql-dialect.js';
 import { alone, startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 
-const limit = 60_000;
+const limit = 120_000;
 const fetchLimit = 300_000;
 
 describe.each(testedFlavours)('the chain on $flavour', ({ flavour, left }) => {

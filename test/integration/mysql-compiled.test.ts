@@ -10,7 +10,7 @@ import { mysqlScenarioYaml, setUpMysql } from '../support/mysql-scenario.js';
 import { startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 import { runAll } from '../support/pair.js';
 
-const limit = 60_000;
+const limit = 120_000;
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
 beforeAll(async () => {

@@ -6,7 +6,7 @@ import { testedFlavours } from '../support/flavours.js';
 import { contextOf, databaseAt, listenTo } from '../support/listening.js';
 import { alone, startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 
-const limit = 60_000;
+const limit = 120_000;
 const fetchLimit = 300_000;
 const isReading = (o: Observation): o is MigrationReading => o.kind === 'migration-reading';
 

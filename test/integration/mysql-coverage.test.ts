@@ -8,7 +8,7 @@ import { contextOf, databaseAt, listenTo, planOf, type Listening } from '../supp
 import { replicaWords } from '../support/mysql-dialect.js';
 import { alone, startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 
-const limit = 60_000;
+const limit = 120_000;
 const fetchLimit = 300_000;
 const isReading = (o: Observation): o is LinkReading => o.kind === 'link-reading';
 

@@ -8,7 +8,7 @@ import { startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 import { runAll } from '../support/pair.js';
 import { PtHeartbeat } from '../support/pt-heartbeat.js';
 
-const limit = 60_000;
+const limit = 120_000;
 const fetchLimit = 300_000;
 
 describe.each(testedFlavours)('the heartbeat of pt-heartbeat on $flavour', ({ flavour, left }) => {

@@ -6,7 +6,7 @@ import { testedFlavours } from '../support/flavours.js';
 import { contextOf, databaseAt, listenTo, planOf } from '../support/listening.js';
 import { alone, startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 
-const limit = 60_000;
+const limit = 120_000;
 const fetchLimit = 300_000;
 const MiB = 1024 * 1024;
 const isReading = (o: Observation): o is LinkReading => o.kind === 'link-reading';

@@ -5,7 +5,7 @@ import { mysqlAdmins, mysqlScenarioYaml } from '../support/mysql-scenario.js';
 import { startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 import { runAll } from '../support/pair.js';
 
-const limit = 60_000;
+const limit = 120_000;
 const fetchLimit = 300_000;
 
 describe.each(testedFlavours)('setup on $flavour', ({ flavour, left }) => {

@@ -6,7 +6,7 @@ import { testedFlavours } from '../support/flavours.js';
 import { databaseAt } from '../support/listening.js';
 import { startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 
-const limit = 60_000;
+const limit = 120_000;
 const fetchLimit = 300_000;
 
 describe.each(testedFlavours)('sessions of one side on $flavour', ({ flavour, left }) => {

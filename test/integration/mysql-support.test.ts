@@ -10,7 +10,7 @@ import { startMysqlObserver } from '../support/mysql-observer.js';
 import { startMysqlPair, type MysqlPair } from '../support/mysql-pair.js';
 import type { Observer } from '../support/observer.js';
 
-const limit = 60_000;
+const limit = 120_000;
 /** The first start of all fetches the programs. */
 const fetchLimit = 300_000;
 

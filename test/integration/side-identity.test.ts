@@ -29,7 +29,7 @@ const newest = <K extends Observation['kind']>(heard: readonly Observation[], ki
 
 const contextWith = (homes: EntryHomes): CollectorContext => ({ ...contextOf(), homes });
 
-describe('the sessions of a side', { timeout: 60_000 }, () => {
+describe('the sessions of a side', { timeout: 180_000 }, () => {
   let pair: Pair;
   let [onprem, aws]: DatabaseConfig[] = [];
 
@@ -137,7 +137,7 @@ describe('the sessions of a side', { timeout: 60_000 }, () => {
   });
 });
 
-describe('doctor', { timeout: 60_000 }, () => {
+describe('doctor', { timeout: 180_000 }, () => {
   it('finds connections that lead to different servers, and tells RDS and Aurora', async () => {
     const [one, two] = await Promise.all([startPostgres({ database }), startPostgres({ database })]);
     const proxies: Awaited<ReturnType<typeof startProxy>>[] = [];
@@ -178,7 +178,7 @@ describe('doctor', { timeout: 60_000 }, () => {
   });
 });
 
-describe.each(poolModes)('PgBouncer in %s mode', { timeout: 60_000 }, (mode) => {
+describe.each(poolModes)('PgBouncer in %s mode', { timeout: 180_000 }, (mode) => {
   let server: PostgresServer;
   let pooler: Awaited<ReturnType<typeof startPgBouncer>>;
   let behind: DatabaseConfig;

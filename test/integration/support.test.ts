@@ -10,7 +10,7 @@ import { startObserver, type Observer } from '../support/observer.js';
 import { runAll, startPair, type Pair } from '../support/pair.js';
 import { startPhysicalPair } from '../support/physical-pair.js';
 
-const limit = 60_000;
+const limit = 120_000;
 
 describe('postgres server', () => {
   it('names the command that installs a missing version', async () => {

@@ -138,7 +138,7 @@ describe('what lag cannot show, on PostgreSQL 18', () => {
       return body.signals.find((s) => s.name === name && fits(s));
     });
 
-  it.each(faults)('$name', { timeout: 60_000 }, async (fault) => {
+  it.each(faults)('$name', { timeout: 180_000 }, async (fault) => {
     await runFault(scenario, fault);
   });
 
@@ -166,7 +166,7 @@ describe('what lag cannot show, on PostgreSQL 18', () => {
     },
   );
 
-  it('the drain is predicted while a backlog is applied, and not while nothing is', { timeout: 60_000 }, async () => {
+  it('the drain is predicted while a backlog is applied, and not while nothing is', { timeout: 180_000 }, async () => {
     const { pair } = scenario;
     const unlock = await pair.lockTable('public.orders');
     await pair.bulk(20_000);

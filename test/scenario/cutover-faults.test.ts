@@ -5,7 +5,7 @@ import { session } from '../support/cutover-postgres.js';
 import { everyMajor } from '../support/cutover-everywhere.js';
 import { PostgresNight } from '../support/postgres-night.js';
 
-describe('fences that must not drain, 18 -> 18, both ways', { timeout: 60_000 }, () => {
+describe('fences that must not drain, 18 -> 18, both ways', { timeout: 180_000 }, () => {
   let night: PostgresNight;
   let began: number;
 

@@ -13,7 +13,7 @@ const attempts = Number(process.env['LOCKGATE_RACES'] ?? '12');
 /** A dead way back is told within its freshness, an interval of the heartbeat, and an observation on a busy machine. */
 const closedWithinMs = 3_000 + 500 + 600;
 
-describe('promotions that go wrong, 18 -> 18, both ways', { timeout: 60_000 }, () => {
+describe('promotions that go wrong, 18 -> 18, both ways', { timeout: 180_000 }, () => {
   let night: PostgresNight;
 
   beforeAll(async () => {

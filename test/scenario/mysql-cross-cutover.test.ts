@@ -9,7 +9,7 @@ const IN_ORDER = 'dms-applies-in-order';
 
 /** A fence where only the marker can tell: the tests' relay in the place of DMS. */
 function crossCutover(from: Flavour | 'postgres', to: Flavour | 'postgres', left: boolean): void {
-  describe.skipIf(left)(`from ${from} to ${to}`, { timeout: 60_000 }, () => {
+  describe.skipIf(left)(`from ${from} to ${to}`, { timeout: 180_000 }, () => {
     let s: CrossScenario;
     let night: Night<CrossScenario>;
     let orders = 0;

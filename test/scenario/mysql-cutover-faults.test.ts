@@ -14,7 +14,7 @@ import { twoDaemons } from '../support/cutover-two.js';
 import { testedFlavours } from '../support/flavours.js';
 
 /** Cutovers that go wrong on the real servers; each case leaves the pair as it found it. */
-describe.each(testedFlavours)('a cutover that goes wrong on $flavour', { timeout: 45_000 }, ({ flavour, left }) => {
+describe.each(testedFlavours)('a cutover that goes wrong on $flavour', { timeout: 180_000 }, ({ flavour, left }) => {
   const begin = async (options: Omit<MysqlCutoverOptions, 'flavour'>): Promise<Night<MysqlCutover>> => {
     const night = new Night(await startMysqlCutover({ flavour, ...options }));
     await night.timeline.of('flip-writes').until(['open'], 60_000);

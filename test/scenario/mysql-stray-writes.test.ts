@@ -6,7 +6,7 @@ import { testedFlavours } from '../support/flavours.js';
 import { GateWatch } from '../support/lockgate.js';
 import { startMysqlScenario, type MysqlScenario } from '../support/mysql-scenario.js';
 
-const limit = 60_000;
+const limit = 120_000;
 /** A stray write is told within a second. */
 const withinMs = 1_000;
 

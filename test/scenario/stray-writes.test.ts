@@ -16,7 +16,7 @@ const content = 'nobody but the application may see this';
 const withinMs = 1_000;
 
 /** Writes to the passive side, end to end: the real daemon, its store, its gates and its journal. */
-describe.each(testedMajors)('stray writes on PostgreSQL %i', { timeout: 60_000 }, (major) => {
+describe.each(testedMajors)('stray writes on PostgreSQL %i', { timeout: 180_000 }, (major) => {
   let pair: Pair;
   let lockgate: Workspace;
   let daemon: Daemon;
