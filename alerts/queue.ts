@@ -1,7 +1,7 @@
 /**
- * What waits for one sink, in order. Of one incident never more waits than matters: a trigger that nobody has heard of is
- * taken back by its resolve, and a trigger that may have been heard gives way to its resolve. So a trigger is never sent after
- * its resolve, and a resolve is never lost once its trigger may have been taken.
+ * What waits for one sink, in order. Of one incident never more waits than matters: a trigger that is not on its way gives
+ * way to its resolve, which is sent even if nobody can have heard of that trigger, because there may have been one before it.
+ * So a trigger is never sent after its resolve, and no resolve is ever lost.
  */
 import type { AlertEvent, QueuedEvent } from '../daemon/core/alert-event.js';
 
@@ -40,7 +40,9 @@ export class Queue {
   add(event: AlertEvent): AlertEvent[] {
     const last = this.items.findLast((i) => i.event.key === event.key);
     if (event.kind === 'resolve') {
-      if (!this.takeBack(last)) return [];
+      if (last?.event.kind === 'trigger' && !last.inFlight) this.items = this.items.filter((i) => i !== last);
+      // Of what came before it, the end waits already.
+      if (this.items.findLast((i) => i.event.key === event.key)?.event.kind === 'resolve') return [];
     } else if (event.kind === 'trigger' && last?.event.kind === 'trigger') {
       return [];
     }
@@ -92,16 +94,6 @@ export class Queue {
   /** It has been taken, or never will be. */
   done(id: string): void {
     this.items = this.items.filter((i) => i.event.id !== id);
-  }
-
-  /** Takes back the trigger that a resolve ends, unless it is on its way; false when there is nothing left to resolve. */
-  private takeBack(last: Item | undefined): boolean {
-    if (last === undefined) return true;
-    if (last.event.kind === 'resolve') return false;
-    if (last.inFlight) return true;
-    this.items = this.items.filter((i) => i !== last);
-    // Before one that was tried there is no other of its key: its resolve is still to come.
-    return last.tried;
   }
 
   /** Which one may go first: a change, else a trigger, else whatever is oldest; never one that is on its way. */
