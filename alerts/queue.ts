@@ -3,14 +3,13 @@
  * way to its resolve, which is sent even if nobody can have heard of that trigger, because there may have been one before it.
  * So a trigger is never sent after its resolve, and no resolve is ever lost.
  */
-import type { AlertEvent, QueuedEvent } from '../daemon/core/alert-event.js';
+import type { AlertEvent } from '../daemon/core/alert-event.js';
 
 /** More than this many do not wait for a sink that does not answer. */
 export const MOST_WAITING = 500;
 
 interface Item {
   readonly event: AlertEvent;
-  tried: boolean;
   /** Failed attempts in this life of the daemon. */
   failures: number;
   inFlight: boolean;
@@ -21,10 +20,10 @@ export class Queue {
   private items: Item[];
 
   constructor(
-    kept: readonly QueuedEvent[] = [],
+    kept: readonly AlertEvent[] = [],
     private readonly most = MOST_WAITING,
   ) {
-    this.items = kept.map(({ event, tried }) => ({ event, tried, failures: 0, inFlight: false }));
+    this.items = kept.map((event) => ({ event, failures: 0, inFlight: false }));
   }
 
   get length(): number {
@@ -32,8 +31,8 @@ export class Queue {
   }
 
   /** What must survive a restart. */
-  get memory(): readonly QueuedEvent[] {
-    return this.items.map(({ event, tried }) => ({ event, tried }));
+  get memory(): readonly AlertEvent[] {
+    return this.items.map(({ event }) => event);
   }
 
   /** Puts an event behind the others; answers those that had to go for want of room. */
@@ -46,7 +45,7 @@ export class Queue {
     } else if (event.kind === 'trigger' && last?.event.kind === 'trigger') {
       return [];
     }
-    this.items.push({ event, tried: false, failures: 0, inFlight: false });
+    this.items.push({ event, failures: 0, inFlight: false });
     const dropped: AlertEvent[] = [];
     while (this.items.length > this.most) {
       const at = this.leastOf();
@@ -71,12 +70,10 @@ export class Queue {
     return best?.event ?? null;
   }
 
-  /** An attempt begins: from now on it may have been taken. */
+  /** An attempt begins. */
   begin(id: string): void {
     const item = this.find(id);
-    if (item === undefined) return;
-    item.inFlight = true;
-    item.tried = true;
+    if (item !== undefined) item.inFlight = true;
   }
 
   /** The attempt has ended without an answer that counts. */
