@@ -4,7 +4,6 @@ import type {
   AlertSink,
   Deliveries,
   Delivery,
-  QueuedEvent,
   QueueKeeper,
   QueueMemory,
   SinkStatus,
@@ -58,7 +57,7 @@ export async function attempt(
 /** The queues of all sinks, and their senders. */
 export class Courier implements Deliveries {
   private readonly lines = new Map<string, Line>();
-  private readonly kept: Map<string, readonly QueuedEvent[]>;
+  private readonly kept: Map<string, readonly AlertEvent[]>;
 
   /** `kept` is what waited when the daemon last ran. */
   constructor(
@@ -121,7 +120,7 @@ class Line {
   constructor(
     private readonly parts: CourierParts,
     public sink: AlertSink,
-    kept: readonly QueuedEvent[],
+    kept: readonly AlertEvent[],
   ) {
     this.queue = new Queue(kept);
     const none = { delivered: 0, retried: 0, refused: 0, dropped: 0, lastError: null, lastDeliveredAt: null };
@@ -160,7 +159,6 @@ class Line {
     const next = (): AlertEvent | null => this.queue.next((event) => keeper.holds(event));
     for (let event = next(); event !== null && !this.isOver(); event = next()) {
       this.queue.begin(event.id);
-      keeper.keep();
       const delivery = await attempt(this.sink, event, clock, signal);
       // What was cut off by our own end is tried again after the next start.
       if (this.isOver() && delivery.outcome === 'retry') return;

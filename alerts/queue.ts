@@ -1,16 +1,15 @@
 /**
- * What waits for one sink, in order. Of one incident never more waits than matters: a trigger that nobody has heard of is
- * taken back by its resolve, and a trigger that may have been heard gives way to its resolve. So a trigger is never sent after
- * its resolve, and a resolve is never lost once its trigger may have been taken.
+ * What waits for one sink, in order. Of one incident never more waits than matters: a trigger that is not on its way gives
+ * way to its resolve, which is sent even if nobody can have heard of that trigger, because there may have been one before it.
+ * So a trigger is never sent after its resolve, and no resolve is ever lost.
  */
-import type { AlertEvent, QueuedEvent } from '../daemon/core/alert-event.js';
+import type { AlertEvent } from '../daemon/core/alert-event.js';
 
 /** More than this many do not wait for a sink that does not answer. */
 export const MOST_WAITING = 500;
 
 interface Item {
   readonly event: AlertEvent;
-  tried: boolean;
   /** Failed attempts in this life of the daemon. */
   failures: number;
   inFlight: boolean;
@@ -21,10 +20,10 @@ export class Queue {
   private items: Item[];
 
   constructor(
-    kept: readonly QueuedEvent[] = [],
+    kept: readonly AlertEvent[] = [],
     private readonly most = MOST_WAITING,
   ) {
-    this.items = kept.map(({ event, tried }) => ({ event, tried, failures: 0, inFlight: false }));
+    this.items = kept.map((event) => ({ event, failures: 0, inFlight: false }));
   }
 
   get length(): number {
@@ -32,19 +31,21 @@ export class Queue {
   }
 
   /** What must survive a restart. */
-  get memory(): readonly QueuedEvent[] {
-    return this.items.map(({ event, tried }) => ({ event, tried }));
+  get memory(): readonly AlertEvent[] {
+    return this.items.map(({ event }) => event);
   }
 
   /** Puts an event behind the others; answers those that had to go for want of room. */
   add(event: AlertEvent): AlertEvent[] {
     const last = this.items.findLast((i) => i.event.key === event.key);
     if (event.kind === 'resolve') {
-      if (!this.takeBack(last)) return [];
+      if (last?.event.kind === 'trigger' && !last.inFlight) this.items = this.items.filter((i) => i !== last);
+      // Of what came before it, the end waits already.
+      if (this.items.findLast((i) => i.event.key === event.key)?.event.kind === 'resolve') return [];
     } else if (event.kind === 'trigger' && last?.event.kind === 'trigger') {
       return [];
     }
-    this.items.push({ event, tried: false, failures: 0, inFlight: false });
+    this.items.push({ event, failures: 0, inFlight: false });
     const dropped: AlertEvent[] = [];
     while (this.items.length > this.most) {
       const at = this.leastOf();
@@ -69,12 +70,10 @@ export class Queue {
     return best?.event ?? null;
   }
 
-  /** An attempt begins: from now on it may have been taken. */
+  /** An attempt begins. */
   begin(id: string): void {
     const item = this.find(id);
-    if (item === undefined) return;
-    item.inFlight = true;
-    item.tried = true;
+    if (item !== undefined) item.inFlight = true;
   }
 
   /** The attempt has ended without an answer that counts. */
@@ -92,16 +91,6 @@ export class Queue {
   /** It has been taken, or never will be. */
   done(id: string): void {
     this.items = this.items.filter((i) => i.event.id !== id);
-  }
-
-  /** Takes back the trigger that a resolve ends, unless it is on its way; false when there is nothing left to resolve. */
-  private takeBack(last: Item | undefined): boolean {
-    if (last === undefined) return true;
-    if (last.event.kind === 'resolve') return false;
-    if (last.inFlight) return true;
-    this.items = this.items.filter((i) => i !== last);
-    // Before one that was tried there is no other of its key: its resolve is still to come.
-    return last.tried;
   }
 
   /** Which one may go first: a change, else a trigger, else whatever is oldest; never one that is on its way. */

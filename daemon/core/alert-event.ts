@@ -41,15 +41,8 @@ export interface AlertSink {
   deliver(event: AlertEvent, signal: AbortSignal): Promise<Delivery>;
 }
 
-/** An event that waits; plain JSON. */
-export interface QueuedEvent {
-  readonly event: AlertEvent;
-  /** It may have been taken although no answer said so. */
-  readonly tried: boolean;
-}
-
 /** What is kept of the queues across a restart, by sink; plain JSON. */
-export type QueueMemory = Readonly<Record<string, readonly QueuedEvent[]>>;
+export type QueueMemory = Readonly<Record<string, readonly AlertEvent[]>>;
 
 /** How a sink fares. */
 export interface SinkStatus {
@@ -68,7 +61,7 @@ export interface SinkStatus {
 
 /** What the queues ask of their surroundings. */
 export interface QueueKeeper {
-  /** Writes what waits to where a restart finds it; called before anything is sent. Where that fails it is sent all the same. */
+  /** Writes what still waits to where a restart finds it; called whenever something was taken or given up. */
   keep(): void;
   /** Whether an event must wait, for as long as this says so. */
   holds(event: AlertEvent): boolean;
@@ -82,7 +75,7 @@ export interface Deliveries {
   readonly sinks: readonly string[];
   /** Takes up other sinks; what waits for one that has gone is dropped. */
   use(sinks: readonly AlertSink[]): void;
-  /** Puts an event behind the others of its sink; it is sent once `send` is called. */
+  /** Puts an event behind the others of its sink; it is sent once `send` is called, so that it can be kept before. */
   add(sink: string, event: AlertEvent): void;
   /** Begins to send what was added. */
   send(): void;

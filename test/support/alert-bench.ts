@@ -19,9 +19,13 @@ export class FakeSink implements AlertSink {
   /** What is answered; `silent`: nothing, until the attempt is given up; `unsaid`: it takes the event and says nothing. */
   answers: 'delivered' | 'refused' | 'retry' | 'silent' | 'unsaid' = 'delivered';
 
+  /** Called before an event is answered. */
+  onTry: (event: AlertEvent) => void = () => undefined;
+
   constructor(readonly name: string) {}
 
   async deliver(event: AlertEvent, signal: AbortSignal): Promise<Delivery> {
+    this.onTry(event);
     this.tried.push(event);
     const { answers } = this;
     if (answers === 'delivered' || answers === 'unsaid') this.taken.push(event);

@@ -459,6 +459,19 @@ describe('deliveries', () => {
     expect(b.sink.taken.length).toBeLessThanOrEqual(121);
   });
 
+  it('are on the disk before they are sent, and no longer than until they are taken', async () => {
+    const b = bench();
+    const onDisk = (): string => [...b.disk.values()].join();
+    const kept: boolean[] = [];
+    b.sink.onTry = (event) => void kept.push(onDisk().includes(event.id));
+    b.direction('forward', 1);
+    await b.errors(1, 7);
+    b.direction('reverse', 2);
+    await b.errors(0, 12);
+    expect(kept).toEqual([true, true, true]);
+    for (const { id } of b.sink.taken) expect(onDisk()).not.toContain(id);
+  });
+
   it('leave nothing asleep when they are stopped', async () => {
     const b = bench();
     b.sink.answers = 'retry';
