@@ -9,7 +9,7 @@ import type { LinkConfig } from './core/config.js';
 import { messageOf, reasonOf } from './core/errors.js';
 import type { Fence, FenceVerdict } from './core/fence.js';
 import type { LocalWrites } from './core/observation.js';
-import { linkId, valueAt } from './core/signal.js';
+import { linkId, stateAt, valueAt } from './core/signal.js';
 import type { LocalWrite } from './core/stray.js';
 import type { Engine } from './engine.js';
 import type { FenceArchive } from './fence-archive.js';
@@ -217,13 +217,19 @@ export class KeptFence {
     const broke = fence.isPromoted ? null : engine.brokenSince(id, fence.memory.placedAt);
     fence.hinder('chain', broke === null ? null : `the chain of changes broke after the fence was placed: ${broke}`);
     if (link.via !== 'dms') return;
+    const tasks = engine.reading(this.migration, `${link.name}.running`);
+    const runs = stateAt(tasks, clock.monotonicNow()) === 'ok' && tasks.value === 1;
+    fence.hinder(
+      'tasks',
+      runs ? null : `the DMS task is not known to run: ${tasks.reason ?? 'it was not seen lately'}`,
+    );
     const age = valueAt(engine.reading(this.migration, `attest.${IN_ORDER}.age`), clock.monotonicNow());
     const vouched = age !== null && age < ATTESTED_S;
     fence.hinder(
       'order',
       vouched
         ? null
-        : `with batch or parallel apply a marker may overtake older rows, and the tasks are not asked in this version: look at their settings and attest ${IN_ORDER}`,
+        : `with batch or parallel apply a marker may overtake older rows: see what \`lockgate doctor\` says of the task's settings, and attest ${IN_ORDER}`,
     );
   }
 

@@ -9,6 +9,7 @@ import { SideIdentity, identified } from '../session/side-identity.js';
 import { catalogWatch } from './catalog.js';
 import { MysqlChainCollector } from './chain.js';
 import { isFrom } from './channel-state.js';
+import { controlTables } from './control-tables.js';
 import { countersBehind } from './counters-question.js';
 import { mysqlCoverage } from './coverage-question.js';
 import { ExternalHeartbeatCollector } from './external-heartbeat.js';
@@ -61,6 +62,7 @@ function collectors(
   const made: Collector[] = [
     ...databases.map((db) => new MysqlSideCollector(db, context)),
     ...mysqlHeartbeats(databases, links, context, carriesBack),
+    ...controlTables(databases, links, context),
     ...links.flatMap((link) => {
       const table = link.config.heartbeat.external ?? null;
       return table === null ? [] : [new ExternalHeartbeatCollector(link, table, context)];

@@ -6,6 +6,7 @@ import { SampledPositions } from '../heartbeat/needs.js';
 import { CatalogWatch } from './catalog-watch.js';
 import { ChainCollector } from './chain.js';
 import { logicalCoverage, physicalCoverage } from './coverage-question.js';
+import { controlTables } from './control-tables.js';
 import { directionRows } from './direction-rows.js';
 import { postgresHeartbeats } from './heartbeats.js';
 import { IdentityWatch } from '../session/identity-watch.js';
@@ -58,6 +59,7 @@ function collectors(
     if (identity !== null) made.push(new IdentityWatch(db.name, chained, identity, context.clock));
   }
   made.push(...postgresHeartbeats(databases, links, context).collectors);
+  made.push(...controlTables(databases, links, context));
   for (const { from, to, links: pair } of byPair(native, 'postgres-logical')) {
     made.push(new PositionsCollector(from, to, pair, context, { needs }));
     made.push(new ChainCollector(from, to, pair, context));

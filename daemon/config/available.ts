@@ -1,5 +1,5 @@
 import type { LinkConfig } from '../core/config.js';
-import type { LinkName } from '../core/signal.js';
+import { isDmsSignal, MIGRATION_SIGNALS, type LinkName } from '../core/signal.js';
 import { APPLIED_BY_SESSIONS } from '../core/stray.js';
 import { isRecord } from './issues.js';
 import type { Path } from './locate.js';
@@ -80,10 +80,11 @@ const MEASURED: ReadonlySet<string> = new Set([
   'standby.stray_writes',
   'split_brain',
   'fence.drained',
+  ...Object.keys(MIGRATION_SIGNALS).filter(isDmsSignal),
 ]);
 
-/** What this version measures of a link by DMS: its row, and nothing of its tasks. */
-const MEASURED_BY_DMS: ReadonlySet<string> = new Set(['lag', 'lag_low']);
+/** What this version measures of a link by DMS: its row, and what its tasks and control tables tell. */
+const MEASURED_BY_DMS: ReadonlySet<string> = new Set(['lag', 'lag_low', 'running', 'errors', 'tables_syncing']);
 
 /** The mechanism of each link of a migration. */
 export type Vias = Readonly<Partial<Record<LinkName, LinkConfig['via'] | undefined>>>;
@@ -98,6 +99,9 @@ export function whyNotMeasured(signal: string, vias: Vias): string | null {
   }
   const [head = '', name = ''] = signal.split('.');
   const { forward, reverse } = vias;
+  if (isDmsSignal(signal)) {
+    return [forward, reverse].includes('dms') ? null : 'no link of this migration comes by DMS';
+  }
   if (signal === 'sequences.behind') {
     return forward === 'dms'
       ? 'sequences and auto-increment counters are not compared over a link by DMS in this version'
@@ -119,5 +123,5 @@ export function whyNotMeasured(signal: string, vias: Vias): string | null {
   if (name === 'lag_by_position' || name === 'agreement') {
     return 'DMS tells no applied position: there is only the heartbeat row to go by';
   }
-  return 'this link comes by DMS, whose tasks are not asked in this version: only the heartbeat row is looked at';
+  return 'this link comes by DMS, which does not tell it, and this version does not find it out by other means';
 }

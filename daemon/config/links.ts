@@ -1,4 +1,5 @@
 import type { DmsConfig, LinkConfig } from '../core/config.js';
+import { parseDmsArn } from '../core/dms-arn.js';
 import type { LinkName } from '../core/signal.js';
 import { parseTablePattern } from '../core/table-pattern.js';
 import { formatDurationUs, parseBytes, parseDurationUs } from '../core/units.js';
@@ -34,7 +35,7 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
     checkEngines(via, path, ends, scope);
     checkFlowKeys(via, raw, path, scope);
   }
-  checkTasks(raw, path, scope);
+  checkDms(raw, path, scope);
   if (name === 'forward' && raw.starts !== undefined) {
     const hint = 'remove it: only the way back may start with the flip';
     scope.problems.add([...path, 'starts'], 'the forward link has no `starts`', hint, { key: true });
@@ -146,14 +147,37 @@ function checkExternal(table: string, raw: RawLink, path: Path, ends: LinkEnds, 
   }
 }
 
-/** The heartbeat's row comes by one task, and proves nothing of the others. */
-function checkTasks(raw: RawLink, path: Path, scope: Scope): void {
-  const tasks = (raw.dms?.tasks ?? []) as (string | undefined)[];
-  if (tasks.length < 2) return;
-  const message =
-    'a link of several DMS tasks is not available in this version: the heartbeat comes by one of them only';
-  const hint = 'name one task, which carries lockgate.heartbeat; what other tasks carry is not watched';
-  scope.problems.add([...path, 'dms', 'tasks', 1], message, hint);
+const MIN_DMS_US = 1_000_000;
+
+function checkDms(raw: RawLink, path: Path, scope: Scope): void {
+  const { dms } = raw;
+  if (dms === undefined) return;
+  const at = [...path, 'dms'];
+  const tasks = (dms.tasks ?? []) as (string | undefined)[];
+  for (const [i, task] of tasks.entries()) {
+    if (task === undefined) continue;
+    const arn = parseDmsArn(task);
+    if (arn === null) {
+      const hint =
+        'write `arn:aws:dms:REGION:ACCOUNT:task:ID`, or `…:replication-config:ID` for a serverless replication';
+      scope.problems.add([...at, 'tasks', i], 'this is not the ARN of a DMS task', hint);
+    } else if (dms.region !== undefined && arn.region !== dms.region) {
+      const message = `this task is in ${arn.region}, and \`region\` is ${dms.region}`;
+      scope.problems.add([...at, 'tasks', i], message, 'correct one of the two');
+    }
+  }
+  // The heartbeat's row comes by one task, and proves nothing of the others.
+  if (tasks.length > 1) {
+    const message =
+      'a link of several DMS tasks is not available in this version: the heartbeat comes by one of them only';
+    const hint = 'name one task, which carries lockgate.heartbeat; what other tasks carry is not watched';
+    scope.problems.add([...at, 'tasks', 1], message, hint);
+  }
+  const everyUs = microseconds(dms.every);
+  if (everyUs !== undefined && everyUs < MIN_DMS_US) {
+    const hint = 'all tasks of an account share a few requests a second; write `30s`';
+    scope.problems.add([...at, 'every'], `DMS is asked at most every ${formatDurationUs(MIN_DMS_US)}`, hint);
+  }
 }
 
 function checkPatterns(raw: RawLink, path: Path, scope: Scope): void {

@@ -180,7 +180,6 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
     reverse: raw.migrations?.[name]?.reverse?.via,
   });
   warnOfGates(placed, viasOf, scope);
-  migrations.warnOfDms(links, scope);
   migrations.warnOfSharedFlows(links, scope);
   migrations.warnOfSameDatabases(databases, scope);
   warnOfUnused(raw, databases, scope);

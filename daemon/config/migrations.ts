@@ -195,23 +195,6 @@ export function warnOfSameDatabases(databases: ReadonlyMap<string, DatabaseConfi
   }
 }
 
-/** Warns of what this version does not look at where a link comes by DMS. */
-export function warnOfDms(
-  all: readonly { migration: string; links: ReadonlyMap<LinkName, LinkConfig> }[],
-  scope: Scope,
-): void {
-  for (const { migration, links } of all) {
-    for (const { name, via } of links.values()) {
-      if (via !== 'dms') continue;
-      scope.warn(
-        `${migration}.${name}: DMS itself is not asked in this version (tasks, region, every and endpoint are not used), ` +
-          'so of this link only `lag` and `lag_low` are measured, by the heartbeat row: let the task carry ' +
-          'lockgate.heartbeat, and watch its state, its table errors and its validation by other means',
-      );
-    }
-  }
-}
-
 /** Warns of a flow that two links claim, which is allowed but mostly a copy that was not finished. */
 export function warnOfSharedFlows(
   all: readonly { migration: string; links: ReadonlyMap<LinkName, LinkConfig> }[],

@@ -26,7 +26,7 @@ export interface PresetSide {
   bySessions: boolean;
 }
 
-const BY_HAND = 'DMS is not asked in this version: look at its tasks and attest dms-checked';
+const BY_HAND = 'DMS does not tell it: look at its tasks and their table mappings, and attest dms-checked';
 /** Why local writes are no condition where DMS applies. */
 export const BY_SESSIONS = 'DMS applies through ordinary sessions, which look like local writes';
 
@@ -91,16 +91,18 @@ export class Recipe {
   }
 
   #levelByRow(link: LinkName, limit: string, hold: string): this {
-    this.ask(`${link}.lag < ${limit} for ${hold}`);
-    return this.dmsChecked()
+    return this.ask(
+      `${link}.lag < ${limit} for ${hold}`,
+      `${link}.running is 1 for ${hold}`,
+      `${link}.errors is 0 for ${hold}`,
+    )
+      .dmsChecked()
       .leaveOut(`${link}.lag_by_position < ${limit} for ${hold}`, 'DMS tells no applied position: only the row counts')
       .leaveOut(`${link}.agreement is 1 for ${hold}`, 'there is only the heartbeat row to go by')
-      .leaveOut(`${link}.running is 1 for ${hold}`, BY_HAND)
-      .leaveOut(`${link}.continuity is 1`, BY_HAND)
-      .leaveOut(`${link}.errors is 0 for ${hold}`, BY_HAND);
+      .leaveOut(`${link}.continuity is 1`, BY_HAND);
   }
 
-  /** Someone has looked at the tasks, which lockgate does not ask. */
+  /** Someone has looked at what of the tasks nobody tells lockgate. */
   dmsChecked(): this {
     const condition = 'attest.dms-checked.age < 1h';
     return this.#require.includes(condition) ? this : this.ask(condition);
@@ -116,7 +118,8 @@ export class Recipe {
   /** Every table that ought to be carried is, and its first copy is finished. */
   carried(link: LinkName, by: PresetLink): this {
     const [uncovered, condition] = [`${link}.tables_uncovered is 0`, `${link}.tables_syncing is 0`];
-    if (by.via !== 'mysql') return this.unlessDms(by, uncovered, condition);
+    if (by.via === 'dms') return this.ask(condition).unlessDms(by, uncovered);
+    if (by.via !== 'mysql') return this.ask(uncovered, condition);
     this.ask(uncovered);
     // The way back begins at the side that has had its rows all along.
     if (link === 'reverse') return this.leaveOut(condition, 'MySQL replication copies no table, and the way back needs no copy'); // prettier-ignore

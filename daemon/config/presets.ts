@@ -159,7 +159,9 @@ function drained({ forward, reverse, sides }: PresetContext): Recipe {
     'a side that was made read-only takes no heartbeat, and lag is unknown then; small lag would not prove that writes have stopped',
   );
   if (forward.via === 'dms') {
-    return gate.unlessDms(forward, 'forward.continuity is 1', 'forward.tables_uncovered is 0', 'sequences.behind is 0');
+    return gate
+      .ask('active.running is 1')
+      .unlessDms(forward, 'forward.continuity is 1', 'forward.tables_uncovered is 0', 'sequences.behind is 0');
   }
   // Positions pass over what was skipped and what is not carried. Before a rollback it is the other link that counts.
   const link = reverse === null || reverse.via === 'dms' ? 'forward' : 'active';

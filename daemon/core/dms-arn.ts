@@ -9,7 +9,7 @@ export interface DmsArn {
 
 /** Reads `arn:aws:dms:eu-west-1:123456789012:task:ABC`; null when it names neither a task nor a serverless replication. */
 export function parseDmsArn(text: string): DmsArn | null {
-  const found = /^arn:aws[a-z-]*:dms:([a-z0-9-]+):(\d{12}):(task|replication-config):([A-Za-z0-9-]+)$/.exec(text);
+  const found = /^arn:aws[a-z-]*:dms:([a-z0-9-]+):(\d+):(task|replication-config):([A-Za-z0-9-]+)$/.exec(text);
   if (found === null) return null;
   const [, region = '', account = '', kind, id = ''] = found;
   return { kind: kind === 'task' ? 'task' : 'replication-config', region, account, id };

@@ -67,6 +67,16 @@ function crossCutover(from: Flavour | 'postgres', to: Flavour | 'postgres', left
       s.pair.relay.start();
     });
 
+    it('does not drain while the task is not running, whatever the marker says', async () => {
+      s.pair.dms.set(s.pair.task, { Status: 'stopped' });
+      await expect.poll(async () => (await s.daemon.signals()).get('forward.running')?.value).toBe(0);
+      const fence = await night.operator.fence('60s');
+      await night.holdsBack(fence.id, 1_500, /the DMS task is not known to run: shop is stopped/);
+      s.pair.dms.set(s.pair.task, { Status: 'running' });
+      await night.drains(fence.id);
+      await night.operator.cancel(fence.id);
+    });
+
     it('a promotion on it is declared, and a write of the old side is stray from then on', async () => {
       const id = await order();
       const fence = await night.operator.fence('60s');

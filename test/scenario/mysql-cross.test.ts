@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startCrossScenario, type CrossPair, type CrossScenario } from '../support/cross-scenario.js';
+import { controlTable, startCrossScenario, type CrossPair, type CrossScenario } from '../support/cross-scenario.js';
 import type { Flavour } from '../../deploy/demo/mysql-install.js';
 import { everyFlavour, testedFlavours } from '../support/flavours.js';
 import { expectNoFalseGreen, opened, runFault, type Fault } from '../support/scenario.js';
@@ -151,7 +151,7 @@ describe.each(ways)('heartbeats from $from to $to by whatever copies the rows', 
         expect(signals.get(`forward.${name}`)).toMatchObject({ state: 'unknown' });
         expect(signals.get(`forward.${name}`)?.reason).toMatch(/applied position|only the heartbeat row/);
       }
-      for (const name of ['running', 'errors', 'continuity', 'tables_uncovered', 'backlog_bytes', 'runway']) {
+      for (const name of ['continuity', 'tables_uncovered', 'backlog_bytes', 'runway']) {
         expect(signals.get(`forward.${name}`)).toMatchObject({ state: 'unknown' });
         expect(signals.get(`forward.${name}`)?.reason, name).toContain('comes by DMS');
       }
@@ -160,6 +160,26 @@ describe.each(ways)('heartbeats from $from to $to by whatever copies the rows', 
         expect(signals.get(name)?.reason, name).toContain('DMS applies through ordinary sessions');
       }
       for (const side of ['source', 'target']) expect(signals.get(`${side}.reachable`)?.value).toBe(1);
+    });
+
+    it('closes its gate when the task stops, or writes down what it could not apply', { timeout: limit }, async () => {
+      const gate = async (state: string): Promise<void> => {
+        await expect.poll(async () => (await s.daemon.verdict('shop/dms')).state, { timeout: 15_000 }).toBe(state);
+      };
+      await gate('open');
+      s.pair.dms.set(s.pair.task, { Status: 'stopped', StopReason: 'Stop Reason FATAL_ERROR' });
+      await gate('closed');
+      expect((await s.daemon.signals()).get('forward.running')).toMatchObject({
+        value: 0,
+        reason: 'shop is stopped (Stop Reason FATAL_ERROR)',
+      });
+      s.pair.dms.set(s.pair.task, { Status: 'running' });
+      await gate('open');
+      await s.pair.target.ask(`insert into ${controlTable} values ('SHOP', now())`);
+      await gate('closed');
+      expect((await s.daemon.signals()).get('forward.errors')?.value).toBe(1);
+      expect((await s.daemon.signals()).get('dms.apply_exceptions')?.value).toBe(1);
+      await s.pair.target.ask(`delete from ${controlTable}`);
     });
 
     it('grows by a second per second while nothing arrives', { timeout: limit }, async () => {
@@ -203,7 +223,9 @@ describe.each(ways)('heartbeats from $from to $to by whatever copies the rows', 
       expect(code, stdout + stderr).toBe(0);
       expect(stdout).toMatch(/PostgreSQL 18 answers/);
       expect(stdout).toMatch(/(MySQL|MariaDB) \d+.* answers/);
-      expect(stdout.match(/this link comes by DMS, whose tasks are not asked/g)).toHaveLength(1);
+      expect(stdout.match(/this link comes by DMS: its lag is that of the heartbeat row alone/g)).toHaveLength(1);
+      expect(stdout).toMatch(/shop is running/);
+      expect(stdout).toMatch(/awsdms_apply_exceptions can be read and is empty/);
     });
 
     it('is set up without what only logical replication needs, and torn down', { timeout: limit }, async () => {

@@ -4,6 +4,8 @@ import { waitFor } from '../../deploy/demo/run-folder.js';
 import type { Flavour } from '../../deploy/demo/mysql-install.js';
 import { startMysql, type MysqlServer } from '../../deploy/demo/mysql-server.js';
 import { startPostgres, type PostgresServer } from '../../deploy/demo/postgres-server.js';
+import { DmsWorld } from './aws/dms-world.js';
+import { startFakeAws } from './aws/fake.js';
 import { GateWatch, workspace } from './lockgate.js';
 import { rootPool } from './mysql-connection.js';
 import { observe, type TruthTable } from './observer.js';
@@ -40,6 +42,10 @@ export interface CrossPair {
   readonly source: CrossSide;
   readonly target: CrossSide;
   readonly relay: Relay;
+  /** What DMS would say of the relay. */
+  readonly dms: DmsWorld;
+  /** The task of the forward link. */
+  readonly task: string;
   destroy(): Promise<void>;
 }
 
@@ -172,7 +178,10 @@ async function limited<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-function yaml(pair: CrossPair, options: CrossOptions): (port: number) => string {
+/** Looks at DMS are this far apart. */
+export const dmsEveryMs = 1_000;
+
+function yaml(pair: CrossPair, endpoint: string, options: CrossOptions): (port: number) => string {
   const entry = ({ engine, proxy }: CrossSide): string =>
     engine === 'mysql'
       ? `{ engine: mysql, url: "mysql://lockgate:pw@127.0.0.1:${proxy.port}/${database}" }`
@@ -189,17 +198,31 @@ migrations:
     target: aws
     forward:
       via: dms
-      dms: { tasks: [ "arn:aws:dms:eu-west-1:1:task:SHOP" ], region: eu-west-1 }
+      dms: { tasks: [ "${pair.task}" ], region: eu-west-1, every: ${dmsEveryMs}ms, endpoint: "${endpoint}" }
       heartbeat: { interval: ${timing.intervalMs}ms }
     gates:
       lag: { require: "forward.lag ${lag}" }
       drained: { require: fence.drained is 1 }
+      dms: { require: [ forward.running is 1, forward.errors is 0, forward.tables_syncing is 0, dms.running is 1 ] }
       whole:
         require:
           - forward.lag ${lag}
           - source.reachable is 1
           - target.reachable is 1
 ${(options.require ?? []).map((c) => `          - ${c}\n`).join('')}`;
+}
+
+/** What DMS could not apply would be written there. */
+export const controlTable = 'awsdms_control.awsdms_apply_exceptions';
+
+async function mayReadControlTables({ engine, ask }: CrossSide): Promise<void> {
+  if (engine === 'postgres') {
+    await ask('grant usage on schema awsdms_control to lockgate');
+    await ask(`grant select on ${controlTable} to lockgate`);
+    return;
+  }
+  const [user] = await ask(`select host from mysql.user where user = 'lockgate'`);
+  await ask(`grant select on awsdms_control.* to lockgate@'${String(user?.['host'])}'`);
 }
 
 /** Starts both servers, the relay, the observer and the daemon, and waits until the gates are open. */
@@ -216,14 +239,31 @@ export async function startCrossScenario(options: CrossOptions): Promise<CrossSc
       await from.side.ask(`select pg_create_logical_replication_slot('relay', 'test_decoding')`);
     }
     const relay = relayBetween(from, to);
-    const pair: CrossPair = { source: from.side, target: to.side, relay, destroy: () => runAll(cleanups) };
-    const lockgate = await workspace(yaml(pair, options));
+    const aws = await startFakeAws();
+    cleanups.push(() => aws.close());
+    const dms = new DmsWorld(aws);
+    const task = dms.addTask('SHOP', ['orders', 'lg_truth']);
+    await to.side.ask(to.side.engine === 'mysql' ? 'create database awsdms_control' : 'create schema awsdms_control');
+    await to.side.ask(`create table ${controlTable} (TASK_NAME varchar(128), ERROR_TIME timestamp)`);
+    const pair: CrossPair = {
+      ...{ source: from.side, target: to.side, relay, dms, task },
+      destroy: () => runAll(cleanups),
+    };
+    const env = {
+      AWS_ACCESS_KEY_ID: 'AKIATEST',
+      AWS_SECRET_ACCESS_KEY: 'secret',
+      AWS_ENDPOINT_URL_CLOUDWATCH: aws.endpoint,
+      AWS_CONFIG_FILE: '/nonexistent',
+      AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
+    };
+    const lockgate = await workspace(yaml(pair, aws.endpoint, options), { env });
     cleanups.push(() => lockgate.destroy());
     const args = ['setup', '--config', lockgate.configFile];
     for (const side of [pair.source, pair.target]) args.push('--admin', `${side.name}=${side.adminUrl()}`);
     const result = await lockgate.run(args, {}, 60_000);
     if (result.code !== 0)
       throw new Error(`setup ended with ${String(result.code)}:\n${result.stdout}${result.stderr}`);
+    await mayReadControlTables(to.side);
     relay.start();
     cleanups.push(() => relay.close());
     const observer = await observe(truthTable(pair)).catch((error: unknown) => {

@@ -48,7 +48,8 @@ describe('a configuration for MySQL', () => {
     const forward = '{ via: mysql, heartbeat: { external: percona.heartbeat } }';
     expect(load(text({ forward })).migrations.get('shop')?.links.forward.heartbeat.external).toBe('percona.heartbeat');
     const onprem = '{ engine: postgres, url: "postgres://lockgate@localhost/app" }';
-    const dms = '{ via: dms, dms: { tasks: [ a ], region: eu-west-1 }, heartbeat: { external: p.h } }';
+    const dms =
+      '{ via: dms, dms: { tasks: [ "arn:aws:dms:eu-west-1:1:task:X" ], region: eu-west-1 }, heartbeat: { external: p.h } }';
     expect(problemsIn(text({ forward: dms, onprem })).join('\n')).toMatch(
       /is one of pt-heartbeat, on MySQL or MariaDB/,
     );

@@ -5,7 +5,7 @@ import type { Config } from '../../daemon/core/config.js';
 import { load, small } from './config-inputs.js';
 
 const BACK = 'reverse: { via: postgres-logical, subscription: back }';
-const DMS = '{ via: dms, dms: { tasks: [ "arn:x" ], region: eu-west-1 } }';
+const DMS = '{ via: dms, dms: { tasks: [ "arn:aws:dms:eu-west-1:1:task:X" ], region: eu-west-1 } }';
 
 function plansOf(config: Config): LinkPlan[] {
   return [...config.migrations.values()].flatMap((m) =>

@@ -102,15 +102,16 @@ function ofLink(link: 'forward' | 'reverse', name: string, phase: Phase, s: Setu
     case 'agreement':
       return beats && via !== 'dms' ? 1 : null;
     case 'running':
+      return 1;
     case 'continuity':
       return via === 'dms' ? null : 1;
     case 'tables_uncovered':
       return via === 'dms' ? null : 0;
     case 'tables_syncing':
-      return via === 'dms' || via === 'mysql' ? null : 0;
+      return via === 'mysql' ? null : 0;
     case 'errors':
       // A server of 13 or 14 counts none.
-      return via === 'mysql' ? 0 : null;
+      return via === 'mysql' || via === 'dms' ? 0 : null;
     case 'backlog_bytes':
       return via === 'dms' ? null : 1_000;
     case 'drain_eta_high':

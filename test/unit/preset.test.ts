@@ -133,6 +133,7 @@ describe('drained', () => {
     expect(asked({ forward: 'dms', reverse: null }, 'drained')).toEqual([
       'fence.drained is 1',
       'attest.dms-applies-in-order.age < 1d',
+      'active.running is 1',
       'attest.dms-checked.age < 1h',
     ]);
   });

@@ -2,8 +2,10 @@ import type { DatabaseConfig } from '../../../daemon/core/config.js';
 import { LockgateError } from '../../../daemon/core/errors.js';
 import type { CollectorContext, Finding, LinkPlan } from '../../collector.js';
 import { throwIfAborted } from '../../session/administrator.js';
+import { controlFindings } from '../../session/control-tables.js';
 import { fenceReadiness } from '../../session/fence-readiness.js';
 import { connect, type MysqlConnection } from '../connection.js';
+import { readControlTables } from '../control-tables.js';
 import { examineLink } from './doctor-link.js';
 import { examineRights } from './doctor-rights.js';
 import { examineServer, readVariables } from './doctor-server.js';
@@ -37,6 +39,16 @@ export async function doctor(
     for (const link of links) {
       if (link.config.via === 'dms' && link.from.engine === 'mysql') findings.push(byDms(link));
       const [from, to] = [connections.get(link.from.name), connections.get(link.to.name)];
+      if (
+        link.config.via === 'dms' &&
+        link.to.engine === 'mysql' &&
+        to !== undefined &&
+        !(to instanceof LockgateError)
+      ) {
+        const look = async (): Promise<Finding[]> =>
+          controlFindings(link.id, link.to.name, await readControlTables(to, link.to));
+        findings.push(...(await guarded(link.to.name, link.id, ['errors', 'dms.apply_exceptions'], look)));
+      }
       // What cannot be reached has been reported, and a side of another engine looks after itself.
       if (from === undefined || to === undefined) continue;
       if (from instanceof LockgateError || to instanceof LockgateError) continue;
@@ -121,10 +133,9 @@ function byDms(link: LinkPlan): Finding {
     level: 'warning',
     database: null,
     link: link.id,
-    message:
-      'this link comes by DMS, whose tasks are not asked in this version: of it only lag and lag_low are measured',
-    signals: [],
-    remedy: 'let the task carry lockgate.heartbeat, and watch its state, table errors and validation by other means',
+    message: 'this link comes by DMS: its lag is that of the heartbeat row alone, and no position seconds it',
+    signals: ['lag_by_position', 'agreement', 'continuity', 'tables_uncovered', 'backlog_bytes', 'runway'],
+    remedy: 'let the task carry lockgate.heartbeat, and compare its table mappings with what ought to be carried',
   };
 }
 

@@ -1,6 +1,8 @@
 import { LockgateError } from '../../../daemon/core/errors.js';
 import type { Finding, LinkPlan } from '../../collector.js';
+import { controlFindings } from '../../session/control-tables.js';
 import { quoteIdent, quoteLiteral, type PgConnection } from '../connection.js';
+import { readControlTables } from '../control-tables.js';
 import { addToPublication, echoes, rowsByConfig } from './carriage.js';
 import { examineOverlaps, type Say } from './doctor-overlap.js';
 import {
@@ -21,9 +23,9 @@ import { HEARTBEAT_OID, VERSION_NUM, shown } from './sql-text.js';
 
 /** Looks at a link as a whole, over both of its databases; where one cannot be reached, that has been reported already. */
 export async function examineLink(link: LinkPlan, all: readonly LinkPlan[], others: OtherSides): Promise<Finding[]> {
-  if (link.config.via === 'dms' && link.from.engine === 'postgres') return [byDms(link)];
+  if (link.config.via === 'dms') return examineByDms(link, others);
   if (link.from.engine !== 'postgres' || link.to.engine !== 'postgres') return [];
-  if (link.config.via === 'none' || link.config.via === 'dms') return [];
+  if (link.config.via === 'none') return [];
   const [sender, receiver] = await Promise.all([others.look(link.from), others.look(link.to)]);
   if (receiver instanceof LockgateError) return [];
   const findings: Finding[] = [];
@@ -41,15 +43,22 @@ export async function examineLink(link: LinkPlan, all: readonly LinkPlan[], othe
   return findings;
 }
 
+async function examineByDms(link: LinkPlan, others: OtherSides): Promise<Finding[]> {
+  const findings = link.from.engine === 'postgres' ? [byDms(link)] : [];
+  if (link.to.engine !== 'postgres') return findings;
+  const receiver = await others.look(link.to);
+  if (receiver instanceof LockgateError) return findings;
+  return [...findings, ...controlFindings(link.id, link.to.name, await readControlTables(receiver, link.to))];
+}
+
 function byDms(link: LinkPlan): Finding {
   return {
     level: 'warning',
     database: null,
     link: link.id,
-    message:
-      'this link comes by DMS, whose tasks are not asked in this version: of it only lag and lag_low are measured',
-    signals: [],
-    remedy: 'let the task carry lockgate.heartbeat, and watch its state, table errors and validation by other means',
+    message: 'this link comes by DMS: its lag is that of the heartbeat row alone, and no position seconds it',
+    signals: ['lag_by_position', 'agreement', 'continuity', 'tables_uncovered', 'backlog_bytes', 'runway'],
+    remedy: 'let the task carry lockgate.heartbeat, and compare its table mappings with what ought to be carried',
   };
 }
 

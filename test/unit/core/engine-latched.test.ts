@@ -282,12 +282,12 @@ describe('a side that DMS writes to', () => {
     expect(b.engine.reading('shop', 'source.local_writes').reason ?? '').not.toContain('DMS');
   });
 
-  it('has a link of which all but the row is unknown, with the reason', () => {
+  it('has a link of which what DMS does not tell is unknown, with the reason', () => {
     const b = new Bench('dms');
     for (const signal of ['forward.running', 'forward.continuity', 'active.errors', 'forward.lag_by_position']) {
       expect(b.reads(signal), signal).toBe('unknown');
     }
-    expect(b.engine.reading('shop', 'forward.running').reason).toContain('tasks are not asked');
-    expect(b.engine.reading('shop', 'forward.lag').reason).toBe('nothing has been observed yet');
+    expect(b.engine.reading('shop', 'forward.continuity').reason).toContain('does not tell it');
+    expect(b.engine.reading('shop', 'forward.running').reason).toBe('nothing has been observed yet');
   });
 });

@@ -1,0 +1,72 @@
+/** DMS's control tables on a MySQL or MariaDB server; whatever database the task was told to make them in. */
+import type { DatabaseConfig } from '../../daemon/core/config.js';
+import type { CollectorContext, LinkPlan } from '../collector.js';
+import { catalogSession } from '../session/catalog-watch.js';
+import {
+  CONTROL_INTERVAL_MS,
+  ControlTablesWatch,
+  EXCEPTIONS,
+  MOST_ROWS,
+  SUSPENDED,
+  type ControlSight,
+  type ControlTable,
+} from '../session/control-tables.js';
+import { LazySession } from '../session/lazy-session.js';
+import { connect, quoteIdent, type MysqlConnection } from './connection.js';
+import { errnoOf } from './mysql-errors.js';
+import { reopening } from './reopen.js';
+
+interface TableRow {
+  owner: string;
+  name: string;
+  made: string | null;
+}
+
+const FIND = `SELECT table_schema AS owner, table_name AS name, create_time AS made FROM information_schema.tables
+  WHERE lower(table_name) IN ('${EXCEPTIONS}', '${SUSPENDED}') AND table_type = 'BASE TABLE' ORDER BY 1, 2`;
+/** Of the table or of its columns. */
+const NO_PRIVILEGE: ReadonlySet<number | null> = new Set([1142, 1143]);
+/** Where DMS makes them on MySQL unless the task's ControlSchema says otherwise. */
+const USUAL = 'awsdms_control';
+
+/** What the control tables say; nothing of their rows is read, because they hold statements. */
+export async function readControlTables(connection: MysqlConnection, db: DatabaseConfig): Promise<ControlSight> {
+  const grantOn = (owner: string): string => `GRANT SELECT ON ${quoteIdent(owner)}.* TO '${db.address.user}'@'…'`;
+  const tables: ControlTable[] = [];
+  for (const { owner, name, made } of await connection.query<TableRow>(FIND)) {
+    const kind = name.toLowerCase() === EXCEPTIONS ? EXCEPTIONS : SUSPENDED;
+    const table = { name: `${owner}.${name}`, kind, identity: `${owner}.${name} ${made ?? ''}` } as const;
+    const text = `SELECT count(*) AS found FROM (SELECT 1 FROM ${quoteIdent(owner)}.${quoteIdent(name)} LIMIT ${MOST_ROWS + 1}) AS counted`;
+    try {
+      const [row] = await connection.query<{ found: string | number }>(text);
+      if (row !== undefined) tables.push({ ...table, rows: Number(row.found) });
+    } catch (error) {
+      if (!NO_PRIVILEGE.has(errnoOf(error))) throw error;
+      tables.push({ ...table, rows: { fault: `${table.name} may not be read on ${db.name}: ${grantOn(owner)}` } });
+    }
+  }
+  const missing =
+    `no table ${EXCEPTIONS} is to be seen on ${db.name}: DMS makes it when a task with changes begins, ` +
+    `and without a privilege on it the server hides it: ${grantOn(USUAL)}, or on the task's ControlSchema`;
+  return { tables, missing };
+}
+
+/** Watches the control tables on every server that a link by DMS ends at. */
+export function controlTables(
+  databases: readonly DatabaseConfig[],
+  links: readonly LinkPlan[],
+  { clock, log, daemonId }: CollectorContext,
+  intervalMs = CONTROL_INTERVAL_MS,
+): ControlTablesWatch<MysqlConnection>[] {
+  return databases.flatMap((db) => {
+    const ending = links.filter((l) => l.config.via === 'dms' && l.to.name === db.name).map((l) => l.id);
+    if (ending.length === 0) return [];
+    const options = { applicationName: `lockgate/${daemonId}/dms-control-tables`, ...catalogSession };
+    const session = new LazySession(
+      reopening((signal) => connect(db, options, signal)),
+      clock,
+    );
+    const read = (connection: MysqlConnection): Promise<ControlSight> => readControlTables(connection, db);
+    return [new ControlTablesWatch({ database: db.name, links: ending, session, clock, log, read, intervalMs })];
+  });
+}

@@ -1,0 +1,75 @@
+/** DMS's control tables in a PostgreSQL database; whatever schema the task was told to make them in. */
+import type { DatabaseConfig } from '../../daemon/core/config.js';
+import type { CollectorContext, LinkPlan } from '../collector.js';
+import { catalogSession } from '../session/catalog-watch.js';
+import {
+  CONTROL_INTERVAL_MS,
+  ControlTablesWatch,
+  EXCEPTIONS,
+  MOST_ROWS,
+  SUSPENDED,
+  type ControlSight,
+  type ControlTable,
+} from '../session/control-tables.js';
+import { LazySession } from '../session/lazy-session.js';
+import { connect, quoteIdent, type PgConnection } from './connection.js';
+
+interface TableRow {
+  id: string;
+  schema: string;
+  name: string;
+  usable: boolean;
+  readable: boolean;
+  filtered: boolean;
+}
+
+const FIND = `SELECT c.oid::text AS id, n.nspname AS schema, c.relname AS name,
+    has_schema_privilege(n.oid, 'USAGE') AS usable, has_table_privilege(c.oid, 'SELECT') AS readable,
+    row_security_active(c.oid) AS filtered
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ('r', 'p') AND lower(c.relname) IN ('${EXCEPTIONS}', '${SUSPENDED}') ORDER BY 2, 3`;
+
+/** What the control tables say; nothing of their rows is read, because they hold statements. */
+export async function readControlTables(connection: PgConnection, db: DatabaseConfig): Promise<ControlSight> {
+  const user = quoteIdent(db.address.user);
+  const tables: ControlTable[] = [];
+  for (const { id, schema, name, usable, readable, filtered } of await connection.query<TableRow>(FIND)) {
+    const table = `${quoteIdent(schema)}.${quoteIdent(name)}`;
+    const kind = name.toLowerCase() === EXCEPTIONS ? EXCEPTIONS : SUSPENDED;
+    const made = { name: `${schema}.${name}`, kind, identity: id } as const;
+    if (!usable || !readable) {
+      const grants = [
+        ...(usable ? [] : [`GRANT USAGE ON SCHEMA ${quoteIdent(schema)} TO ${user}`]),
+        ...(readable ? [] : [`GRANT SELECT ON ${table} TO ${user}`]),
+      ];
+      tables.push({ ...made, rows: { fault: `${made.name} may not be read on ${db.name}: ${grants.join('; ')}` } });
+    } else if (filtered) {
+      tables.push({ ...made, rows: { fault: `row security hides rows of ${made.name} on ${db.name}` } });
+    } else {
+      const text = `SELECT count(*)::int AS rows FROM (SELECT 1 FROM ${table} LIMIT ${MOST_ROWS + 1}) AS counted`;
+      const [row] = await connection.query<{ rows: number }>(text);
+      if (row !== undefined) tables.push({ ...made, rows: row.rows });
+    }
+  }
+  return {
+    tables,
+    missing: `there is no table ${EXCEPTIONS} on ${db.name}: DMS makes it when a task with changes begins`,
+  };
+}
+
+/** Watches the control tables on every database that a link by DMS ends at. */
+export function controlTables(
+  databases: readonly DatabaseConfig[],
+  links: readonly LinkPlan[],
+  { clock, log, daemonId }: CollectorContext,
+  intervalMs = CONTROL_INTERVAL_MS,
+): ControlTablesWatch<PgConnection>[] {
+  return databases.flatMap((db) => {
+    const ending = links.filter((l) => l.config.via === 'dms' && l.to.name === db.name).map((l) => l.id);
+    if (ending.length === 0) return [];
+    const options = { applicationName: `lockgate/${daemonId}/dms-control-tables`, ...catalogSession };
+    const session = new LazySession((signal) => connect(db, options, signal), clock);
+    const read = (connection: PgConnection): Promise<ControlSight> => readControlTables(connection, db);
+    return [new ControlTablesWatch({ database: db.name, links: ending, session, clock, log, read, intervalMs })];
+  });
+}

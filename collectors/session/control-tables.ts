@@ -1,0 +1,186 @@
+/**
+ * What DMS leaves on the target: its control tables. Apply errors are by default only written there, while the task looks
+ * fine. Reading is the engines' matter, because it takes a session with the database; judging is the same for all.
+ */
+import type { Clock, Us } from '../../daemon/core/clock.js';
+import { US_PER_MS } from '../../daemon/core/clock.js';
+import { reasonOf, type LockgateError } from '../../daemon/core/errors.js';
+import type { Observation } from '../../daemon/core/observation.js';
+import type { LinkId } from '../../daemon/core/signal.js';
+import type { Collector, Emit, Finding, Log } from '../collector.js';
+import { ErrorWindow } from './error-window.js';
+import { keepAsking } from './keep-asking.js';
+import type { LazySession } from './lazy-session.js';
+import type { Session } from './session.js';
+
+/** Rows are counted up to here; whoever has more has other worries. */
+export const MOST_ROWS = 100_000;
+/** From the start of one look to the next. */
+export const CONTROL_INTERVAL_MS = 5_000;
+const RETRY_MS = 1_000;
+
+/** Names of the tables that count, in small letters. */
+export const EXCEPTIONS = 'awsdms_apply_exceptions';
+export const SUSPENDED = 'awsdms_suspended_tables';
+
+/** One control table; DMS may have been told to make them in any schema. */
+export interface ControlTable {
+  /** With its schema, as people write it. */
+  readonly name: string;
+  readonly kind: typeof EXCEPTIONS | typeof SUSPENDED;
+  /** Tells it from one of the same name that was made later. */
+  readonly identity: string;
+  /** Up to `MOST_ROWS` + 1; or why they cannot be counted, with the grant. */
+  readonly rows: number | { readonly fault: string };
+}
+
+/** All control tables that were seen in one look, and what is said where there is none. */
+export interface ControlSight {
+  readonly tables: readonly ControlTable[];
+  /** Why there may be no `awsdms_apply_exceptions` to be seen, with what to do. */
+  readonly missing: string;
+}
+
+/** What is known of a signal. */
+interface Value {
+  value: number | null;
+  reason: string | null;
+  bound?: 'at-least';
+}
+
+/** Makes signals of looks; the rows that are new since it began to look are dated by the look that saw them first. */
+export class ControlJudge {
+  private readonly window = new ErrorWindow();
+
+  /** `exceptions`: rows in `awsdms_apply_exceptions`. `errors`: the new ones of ten minutes, and tables that are suspended now. */
+  judge({ tables, missing }: ControlSight, at: Us): { exceptions: Value; errors: Value } {
+    const counted = tables.flatMap((t) => (typeof t.rows === 'number' ? [{ ...t, rows: t.rows }] : []));
+    const exceptions = counted.filter((t) => t.kind === EXCEPTIONS);
+    const suspended = counted.filter((t) => t.kind === SUSPENDED);
+    const total = sumOf(exceptions);
+    const found = named([...exceptions, ...suspended]);
+    const hidden = gapsOf(tables, EXCEPTIONS);
+    if (!tables.some((t) => t.kind === EXCEPTIONS)) hidden.push(missing);
+    if (exceptions.some((t) => t.rows > MOST_ROWS))
+      hidden.push(`more than ${MOST_ROWS} rows are not counted: clear the table`);
+    const gaps = [...hidden, ...gapsOf(tables, SUSPENDED)];
+    // Looked at in any case, so that the past is known once nothing is hidden any more.
+    const identity = exceptions.map((t) => t.identity).join();
+    const fresh = this.window.look({ total, reset: hidden.length > 0, identity }, at);
+    if (fresh.bound !== 'exact' && hidden.length === 0)
+      gaps.push('rows that were there when lockgate began to look may be of the last ten minutes');
+    return {
+      exceptions: judged(total, named(exceptions), hidden),
+      errors: judged(fresh.value + sumOf(suspended), found, gaps),
+    };
+  }
+}
+
+function sumOf(tables: readonly { rows: number }[]): number {
+  return tables.reduce((sum, t) => sum + t.rows, 0);
+}
+
+function named(tables: readonly { name: string; rows: number }[]): string | null {
+  const names = tables.filter((t) => t.rows > 0).map((t) => `${t.rows} rows in ${t.name}`);
+  return names.length === 0 ? null : names.join(', ');
+}
+
+function gapsOf(tables: readonly ControlTable[], kind: ControlTable['kind']): string[] {
+  return tables.flatMap((t) => (t.kind === kind && typeof t.rows !== 'number' ? [t.rows.fault] : []));
+}
+
+/** With gaps what was seen is the least there is, and nothing seen is nothing known. */
+function judged(value: number, found: string | null, gaps: readonly string[]): Value {
+  const reasons = [found, ...gaps].filter((r) => r !== null);
+  const reason = reasons.length === 0 ? null : reasons.join('; ');
+  if (gaps.length === 0) return { value, reason };
+  return value === 0 ? { value: null, reason } : { value, reason, bound: 'at-least' };
+}
+
+/** What `doctor` says of the control tables that a link by DMS leaves on its target. */
+export function controlFindings(link: LinkId, database: string, { tables, missing }: ControlSight): Finding[] {
+  const say = (level: Finding['level'], message: string, remedy: string | null = null): Finding => {
+    const signals = level === 'fault' ? ['errors', 'dms.apply_exceptions'] : [];
+    return { level, database, link, message, signals, remedy };
+  };
+  const findings = tables.map(({ name, rows }): Finding => {
+    if (typeof rows !== 'number') return say('fault', `a control table of DMS: ${rows.fault}`);
+    if (rows === 0) return say('ok', `${name} can be read and is empty`);
+    return say(
+      'warning',
+      `${rows} rows in ${name}`,
+      'look at what DMS could not apply, mend it, and delete these rows',
+    );
+  });
+  if (!tables.some((t) => t.kind === EXCEPTIONS))
+    findings.push(say('fault', missing, 'start the task, then look again'));
+  return findings;
+}
+
+/** What the watch of one target needs. */
+export interface ControlOptions<S extends Session> {
+  readonly database: string;
+  /** The links by DMS that end at it; rows are counted for all of them, whichever task wrote them. */
+  readonly links: readonly LinkId[];
+  readonly session: LazySession<S>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly read: (session: S) => Promise<ControlSight>;
+  readonly intervalMs: number;
+}
+
+/** Reads the control tables of one target again and again. */
+export class ControlTablesWatch<S extends Session> implements Collector {
+  readonly name: string;
+  private readonly judge = new ControlJudge();
+  private failing: string | null = null;
+
+  constructor(private readonly options: ControlOptions<S>) {
+    this.name = `${options.database}/dms-control-tables`;
+  }
+
+  run(emit: Emit, signal: AbortSignal): Promise<void> {
+    const { clock, session, intervalMs } = this.options;
+    return keepAsking(
+      {
+        ...{ clock, session, intervalMs, retryMs: RETRY_MS },
+        look: (aborted) => this.look(emit, aborted, intervalMs),
+        failed: (error) => this.failed(emit, error),
+      },
+      signal,
+    );
+  }
+
+  down(reason: string): Observation[] {
+    const value: Value = { value: null, reason };
+    const at = this.options.clock.monotonicNow();
+    return this.readings(value, value, at, at, 0);
+  }
+
+  private async look(emit: Emit, signal: AbortSignal, intervalMs: number): Promise<void> {
+    const { clock, session, log, read } = this.options;
+    const open = await session.get(signal);
+    const askedAt = clock.monotonicNow();
+    const sight = await read(open);
+    if (signal.aborted) return;
+    if (this.failing !== null) log.info({ collector: this.name }, 'the control tables can be read again');
+    this.failing = null;
+    const { exceptions, errors } = this.judge.judge(sight, askedAt);
+    const freshUs = 3 * Math.max(1_000, intervalMs) * US_PER_MS;
+    for (const o of this.readings(exceptions, errors, askedAt, clock.monotonicNow(), freshUs)) emit(o);
+  }
+
+  private failed(emit: Emit, error: LockgateError): void {
+    const reason = reasonOf(error);
+    if (reason !== this.failing) this.options.log.warn({ collector: this.name }, reason);
+    this.failing = reason;
+    for (const o of this.down(reason)) emit(o);
+  }
+
+  private readings(exceptions: Value, errors: Value, askedAt: Us, at: Us, freshUs: Us): Observation[] {
+    return this.options.links.flatMap((link): Observation[] => [
+      { kind: 'dms-reading', link, signal: 'dms.apply_exceptions', ...exceptions, askedAt, at, freshUs },
+      { kind: 'link-reading', link, signal: 'errors', part: 'dms-control-tables', ...errors, askedAt, at, freshUs },
+    ]);
+  }
+}
