@@ -103,7 +103,10 @@ export function table(name: string, more: Partial<TableStatistics> = {}): TableS
   };
 }
 
-function withoutSettings({ ReplicationTaskSettings: _, TableMappings: __, ...rest }: ReplicationTask): ReplicationTask {
+function withoutSettings(task: ReplicationTask): ReplicationTask {
+  const rest = { ...task };
+  delete rest.ReplicationTaskSettings;
+  delete rest.TableMappings;
   return rest;
 }
 
