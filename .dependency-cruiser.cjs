@@ -68,10 +68,14 @@ module.exports = {
     },
     {
       name: 'main-starts-and-nothing-else',
-      comment: 'The process knows the command line, the root, the clock, and by name the engines and services it hands to the root.',
+      comment:
+        'The process knows the command line, the root, the clock, and by name the engines and services it hands to the root.',
       severity: 'error',
       from: { path: '^daemon/main\\.ts$' },
-      to: { path: OURS, pathNot: ['^daemon/(app\\.ts$|cli/|lifecycle/|core/)', '^collectors/[^/]+/(engine|service)\\.ts$'] },
+      to: {
+        path: OURS,
+        pathNot: ['^daemon/(app\\.ts$|cli/|lifecycle/|core/)', '^collectors/[^/]+/(engine|service)\\.ts$'],
+      },
     },
     {
       name: 'no-circles',

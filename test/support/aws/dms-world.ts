@@ -103,8 +103,9 @@ export function table(name: string, more: Partial<TableStatistics> = {}): TableS
   };
 }
 
-function withoutSettings({ ReplicationTaskSettings: _, TableMappings: __, ...rest }: ReplicationTask): ReplicationTask {
-  return rest;
+function withoutSettings(task: ReplicationTask): ReplicationTask {
+  const hidden = ['ReplicationTaskSettings', 'TableMappings'];
+  return Object.fromEntries(Object.entries(task).filter(([key]) => !hidden.includes(key)));
 }
 
 function byFilter<T extends object>(
