@@ -48,6 +48,8 @@ export interface SideSight {
   readonly marker: boolean | null;
   readonly open: readonly string[];
   readonly askedAt: Us;
+  /** When the answer was there. */
+  readonly at: Us;
 }
 
 const NOTHING: FenceMissing = { bytes: null, transactions: null, flows: [], reasons: [] };
@@ -71,7 +73,7 @@ export class Fence {
   readonly #flows = new Map<string, { position: Position; askedAt: Us } | { fault: string }>();
   #source: SideSight | { fault: string } | null = null;
   /** Looks at the source that found nothing open; the watch has not come so far yet. */
-  #clean: Us[] = [];
+  #clean: { readonly askedAt: Us; readonly at: Us }[] = [];
   /** The newest such look that the watch has passed. */
   #silentAt: Us | null = null;
   #target: SideSight | { fault: string } | null = null;
@@ -200,8 +202,8 @@ export class Fence {
     if (side === 'source') {
       this.#source = sight;
       if ('fault' in sight || sight.open.length > 0 || sight.identity !== this.#memory.identity.source) return;
-      this.#clean = this.#clean.filter((at) => sight.askedAt - at <= this.options.freshUs);
-      this.#clean.push(sight.askedAt);
+      this.#clean = this.#clean.filter(({ askedAt }) => sight.askedAt - askedAt <= this.options.freshUs);
+      this.#clean.push({ askedAt: sight.askedAt, at: sight.at });
       this.#passLooks();
     } else {
       this.#target = sight;
@@ -396,8 +398,12 @@ export class Fence {
 
   #passLooks(): void {
     const confirmed = this.#watch?.confirmed ?? -Infinity;
-    for (const at of this.#clean) if (at <= confirmed) this.#silentAt = Math.max(this.#silentAt ?? at, at);
-    this.#clean = this.#clean.filter((at) => at > confirmed);
+    // The server has looked at some instant until the answer was there: what was committed while it was asked is open no
+    // more, and must have been seen.
+    for (const { askedAt, at } of this.#clean) {
+      if (at <= confirmed) this.#silentAt = Math.max(this.#silentAt ?? askedAt, askedAt);
+    }
+    this.#clean = this.#clean.filter(({ at }) => at > confirmed);
   }
 
   #basis(): string[] {

@@ -70,12 +70,12 @@ export class FenceBed {
   }
 
   source(t: number, open: string[] = [], identity = 'src'): this {
-    this.fence.looked('source', { identity, marker: null, open, askedAt: this.us(t) });
+    this.fence.looked('source', { identity, marker: null, open, askedAt: this.us(t), at: this.us(t) });
     return this;
   }
 
   target(t: number, marker: boolean | null = true, open: string[] = [], identity = 'tgt'): this {
-    this.fence.looked('target', { identity, marker, open, askedAt: this.us(t) });
+    this.fence.looked('target', { identity, marker, open, askedAt: this.us(t), at: this.us(t) });
     return this;
   }
 

@@ -50,7 +50,7 @@ function ask(w: World, each: (verdict: FenceVerdict, fence: Fence, t: number, to
         return;
       case 'look': {
         const { identity, marker, askedAt } = e;
-        fence.looked(e.side, { identity, marker, open: e.open ? ['one'] : [], askedAt: us(askedAt) });
+        fence.looked(e.side, { identity, marker, open: e.open ? ['one'] : [], askedAt: us(askedAt), at: us(e.t) });
         return;
       }
       case 'look-fault':

@@ -113,7 +113,15 @@ describe('drained', () => {
     const was = { identity: b.fence.memory.identity.target ?? '', applied: { kind: 'lsn', lsn: 0x1000n } } as const;
     const promoted = (part: object = {}): string => {
       b.fence.appliedFault('sub', 'no standby any more');
-      b.fence.looked('target', { identity: 'promoted', marker: true, open: [], askedAt: b.us(1.5), was, ...part });
+      b.fence.looked('target', {
+        identity: 'promoted',
+        marker: true,
+        open: [],
+        askedAt: b.us(1.5),
+        at: b.us(1.5),
+        was,
+        ...part,
+      });
       return b.says(1.5);
     };
     expect(promoted()).toBe('drained');
@@ -186,6 +194,16 @@ describe('drained', () => {
     expect(b.judge(2.2).provedAt).toBe(b.us(2));
     expect(b.fence.silentAt).toBe(b.us(2));
     expect(b.watching(2.3).fence.silentAt).toBe(b.us(2.2));
+  });
+
+  it('needs it to reach the answer of that look: what was open when it was asked for may have been committed since', () => {
+    const b = new FenceBed().watching(1).source(1, ['pid 7 has written']).target(2.2).applied(2.2, '0/1000');
+    // Asked for at 2, with the transaction open; it commits at 2.05, and the server makes its list at 2.1.
+    b.fence.looked('source', { identity: 'src', marker: null, open: [], askedAt: b.us(2), at: b.us(2.1) });
+    expect(b.watching(2).says(2.2)).toMatch(/not known yet up to a look that found no transaction open/);
+    expect(b.watching(2.099999).says(2.2)).toMatch(/^placed/);
+    expect(b.watching(2.1).says(2.2)).toBe('drained');
+    expect(b.fence.silentAt).toBe(b.us(2));
   });
 
   it('counts no look at another server, and no look with a fault, as silence', () => {

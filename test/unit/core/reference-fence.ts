@@ -49,7 +49,7 @@ function proved(c: FenceCase, told: readonly FenceEvent[], now: number): boolean
   const [source, target] = [looks('source').at(-1), looks('target').at(-1)];
   if (source?.kind !== 'look' || source.open || source.identity !== 'src' || !counts(source.askedAt)) return false;
   const silent = looks('source').some(
-    (e) => e.kind === 'look' && !e.open && e.identity === 'src' && counts(e.askedAt) && e.askedAt <= confirmed,
+    (e) => e.kind === 'look' && !e.open && e.identity === 'src' && counts(e.askedAt) && e.t <= confirmed,
   );
   if (!silent) return false;
   if (target?.kind !== 'look' || target.open || !counts(target.askedAt)) return false;
