@@ -3,7 +3,7 @@ import { whyNotMeasured } from './config/available.js';
 import { ruleGates, type RuleGates } from './core/alert-gates.js';
 import { alertRules, type AlertRule, type RuleTest } from './core/alert-rule.js';
 import type { Us } from './core/clock.js';
-import type { Config } from './core/config.js';
+import type { Config, MigrationConfig } from './core/config.js';
 
 /** The rule that no signal tells: what is forced is known only to the daemon that was asked to. */
 export const FORCED_RULE = 'direction-forced';
@@ -15,10 +15,12 @@ export type JudgedRule = Omit<AlertRule, 'test'> & { test: RuleTest | { kind: 'f
 
 /** Every rule of the configuration that gates or fences judge; empty without `alerts`. */
 export function rulesOf(config: Config): AlertRule[] {
-  return alertRules(config, (m, signal) => {
-    const { forward, reverse } = m.links;
-    return whyNotMeasured(signal, { forward: forward.via, reverse: reverse?.via }) === null;
-  });
+  return alertRules(config, measures);
+}
+
+/** Whether this version can know a signal of a migration, configured as it is. */
+export function measures({ links }: MigrationConfig, signal: string): boolean {
+  return whyNotMeasured(signal, { forward: links.forward.via, reverse: links.reverse?.via }) === null;
 }
 
 /** The gates of one of its rules. */

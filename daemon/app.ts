@@ -7,15 +7,15 @@ import { schedule } from 'node-cron';
 import { Courier } from '../alerts/courier.js';
 import { sinksOf, testSinks } from '../alerts/sinks.js';
 import { cloudwatchAlarms } from '../alerts/cloudwatch-alarms.js';
-import { prometheusRules, type Measures } from '../alerts/prometheus-rules.js';
+import { prometheusRules } from '../alerts/prometheus-rules.js';
 import type { EnginePort, Log, ServicePort } from '../collectors/collector.js';
 import type { LazyAws } from '../collectors/session/lazy-aws.js';
 import { HeartbeatHub } from '../collectors/heartbeat/hub.js';
 import { SharedSides } from '../collectors/session/shared-sides.js';
+import { measures } from './alert-rules.js';
 import { Alerting } from './alerting.js';
 import type { Backend, RunningDaemon, StepOptions, StepResult } from './cli/backend.js';
 import { Collecting, share } from './collecting.js';
-import { whyNotMeasured } from './config/available.js';
 import { configJsonSchema } from './config/json-schema.js';
 import { explainConfig, loadConfigFile } from './config/load.js';
 import { US_PER_MS, type Clock } from './core/clock.js';
@@ -110,10 +110,6 @@ export function createBackend(options: AppOptions): Backend {
     start: (file, signal) => startDaemon(options, file, load, signal),
   };
 }
-
-/** Whether this version can know a signal of a migration, configured as it is. */
-const measures: Measures = ({ links }, signal) =>
-  whyNotMeasured(signal, { forward: links.forward.via, reverse: links.reverse?.via }) === null;
 
 /** The sides of a link wait for each other (a subscription for the publication, the publication's name for the subscription). */
 const MOST_PASSES = 4;
