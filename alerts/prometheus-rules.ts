@@ -61,6 +61,7 @@ export function prometheusRules(config: Config, measures: Measures, job = DEFAUL
       .filter((rule) => rule.migration === m.name)
       .map((rule) => alertingRule(rule, resolveAfterUs));
     own.push(unwatched(m.name));
+    if (config.alerts !== undefined && config.alerts !== null) own.push(forced(m.name));
     if (m.maintenance !== undefined && m.maintenance.length > 0) own.push(maintenance(m.name, m.maintenance));
     groups.push({ name: `lockgate/${m.name}`, rules: own });
   }
@@ -119,6 +120,24 @@ function daemonRules(config: Config, job: string): AlertingRule[] {
       runbook: 'run `lockgate config check FILE`, mend the file and reload again',
     }),
   ];
+  const { pagerduty = null, webhook = null } = config.alerts ?? {};
+  if (pagerduty !== null || webhook !== null) {
+    const refused = 'lockgate_alert_deliveries_total{outcome="refused"}';
+    // The first refusal of a daemon makes the series, and what was not there before has not increased.
+    const newly = `(${refused} unless ${refused} offset 15m) or increase(${refused}[15m]) > 0`;
+    rules.push(
+      daemonRule('alert-refused', 'error', 0, newly, {
+        summary: '{{ $labels.sink }} refused an alert of {{ $labels.instance }}',
+        description: 'It will not be sent again: nobody was told.',
+        runbook: "see the journal's entries of kind `alert`, and try the sink with `lockgate alerts test`",
+      }),
+      daemonRule('alerts-wait', 'error', 5 * MINUTE_US, 'min_over_time(lockgate_alert_queue_length[2m]) > 0', {
+        summary: '{{ $labels.sink }} takes no alerts of {{ $labels.instance }}',
+        description: 'They wait and are tried again; nobody is told meanwhile.',
+        runbook: 'see what the sink answers in `GET /v1/alerts`',
+      }),
+    );
+  }
   if (judged) {
     const old = `time() - ${pulse} > ${String(DEAD_AFTER_S)}`;
     const stale = daemonRule('evaluation-old', 'critical', MINUTE_US, old, {
@@ -141,9 +160,23 @@ function daemonRule(
   return {
     alert: alertName(name),
     expr,
-    for: promDuration(forUs),
+    ...(forUs === 0 ? {} : { for: promDuration(forUs) }),
     labels: { severity, component: 'lockgate' },
     annotations,
+  };
+}
+
+/** No signal tells it: only the daemon that was asked to knows, and it keeps it until somebody has looked. */
+function forced(migration: string): AlertingRule {
+  return {
+    alert: alertName('direction-forced'),
+    expr: `max(lockgate_alert_firing{migration=${quoted(migration)},rule="direction-forced"}) == 1`,
+    labels: { severity: 'critical', migration, rule: 'direction-forced' },
+    annotations: {
+      summary: `${migration}: the direction was changed by force, without a drained fence`,
+      description: 'Writes may be missing on the side that serves now.',
+      runbook: 'look for writes that were not carried over, then attest forced-change-reviewed',
+    },
   };
 }
 

@@ -285,6 +285,51 @@ describe.skipIf(withoutPrometheus)('rules for Prometheus', () => {
     ]);
   });
 
+  it('tell that nobody was told, and of a change by force until it was looked at', async () => {
+    const labels = { instance: 'a:1', job: 'lockgate', sink: 'webhook' };
+    const text = await of('{ name: x, when: "active.lag > 30s", severity: info }');
+    const sinks = await rulesText(
+      load(
+        yaml('{ name: x, when: "active.lag > 30s", severity: info }').replace(
+          'resolve_after: 60s,',
+          'resolve_after: 60s, webhook: { url: "http://hook.example" },',
+        ),
+      ),
+    );
+    expect(text).not.toContain('LockgateAlertRefused');
+    const sink = 'sink="webhook",instance="a:1",job="lockgate"';
+    await promtoolTest(
+      sinks,
+      {
+        ...calm(),
+        // The first refusal of this daemon, half an hour of quiet, and the next one.
+        [`lockgate_alert_deliveries_total{outcome="refused",${sink}}`]: '_x20 1x120 2x60',
+        [`lockgate_alert_queue_length{${sink}}`]: '0x20 3x40 0x140',
+        'lockgate_alert_firing{migration="shop",rule="direction-forced",severity="critical",instance="a:1",job="lockgate"}':
+          '0x20 1x20 0x160',
+      },
+      [
+        { at: 285, firing: {} },
+        {
+          at: 345,
+          firing: {
+            LockgateAlertRefused: [{ labels: { ...labels, outcome: 'refused' } }],
+            LockgateDirectionForced: [{}],
+          },
+        },
+        {
+          at: 900,
+          firing: {
+            LockgateAlertRefused: [{ labels: { ...labels, outcome: 'refused' } }],
+            LockgateAlertsWait: [{ labels }],
+          },
+        },
+        { at: 1_500, firing: {} },
+        { at: 2_250, firing: { LockgateAlertRefused: [{ labels: { ...labels, outcome: 'refused' } }] } },
+      ],
+    );
+  });
+
   it('have an alert that stands for each maintenance window', async () => {
     const windows =
       'maintenance: [ { from: 1970-01-01T00:02:00Z, to: 1970-01-01T00:04:00Z }, { from: 1970-01-01T00:10:00Z, to: 1970-01-01T00:11:00Z } ]';
