@@ -14,17 +14,17 @@ class Bench {
   readonly clock = new FakeClock();
   readonly engine: Engine;
 
-  constructor() {
+  constructor(reverse = via('BACK')) {
     const config = load(`
 databases:
-  onprem: { engine: mysql, url: "mysql://lockgate@localhost/app" }
+  onprem: { engine: postgres, url: "postgres://lockgate@onprem/app" }
   aws: { engine: postgres, url: "postgres://lockgate@localhost/app" }
 migrations:
   shop:
     source: onprem
     target: aws
     forward: ${via('SHOP')}
-    reverse: ${via('BACK')}
+    reverse: ${reverse}
     gates:
       runs: { require: [ dms.running is 1, dms.tables_errored is 0 ] }
       calm: { require: dms.apply_exceptions is 0 for 30s }
@@ -149,6 +149,18 @@ describe('what DMS says of a migration', () => {
   });
 });
 
+describe('what DMS says of a migration whose way back is of another kind', () => {
+  it('is unknown while that one is the active link', () => {
+    const b = new Bench('{ via: postgres-logical, subscription: back }');
+    b.turn('forward', 1);
+    b.dms('dms.running', 1);
+    expect(b.reads('dms.running')).toBe('1');
+    b.turn('reverse', 2);
+    expect(b.reads('dms.running')).toContain('the reverse link, which is the active one, does not come by DMS');
+    expect(b.state('runs')).toBe('unknown');
+  });
+});
+
 describe('errors over DMS', () => {
   it('are those of the tasks and those on the target, known when both are', () => {
     const b = new Bench();
@@ -166,6 +178,7 @@ describe('errors over DMS', () => {
     b.errors('dms-tasks', 0, 600);
     b.errors('dms-control-tables', null, 15);
     expect(b.reads('forward.errors')).toBe('unknown: dms-control-tables failed');
+    expect(b.engine.reading('shop', 'forward.errors').value).toBeNull();
     b.errors('dms-tasks', 4, 600);
     const reading = b.engine.reading('shop', 'forward.errors');
     expect(reading).toMatchObject({ value: 4, bound: 'at-least' });
