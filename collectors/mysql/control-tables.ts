@@ -7,9 +7,12 @@ import {
   ControlTablesWatch,
   EXCEPTIONS,
   MOST_ROWS,
+  MOST_STATUS_ROWS,
+  STATUS,
   SUSPENDED,
   type ControlSight,
   type ControlTable,
+  type StatusTable,
 } from '../session/control-tables.js';
 import { LazySession } from '../session/lazy-session.js';
 import { connect, quoteIdent, type MysqlConnection } from './connection.js';
@@ -22,8 +25,10 @@ interface TableRow {
   made: string | null;
 }
 
-const FIND = `SELECT table_schema AS owner, table_name AS name, create_time AS made FROM information_schema.tables
-  WHERE lower(table_name) IN ('${EXCEPTIONS}', '${SUSPENDED}') AND table_type = 'BASE TABLE' ORDER BY 1, 2`;
+const find = (
+  names: readonly string[],
+): string => `SELECT table_schema AS owner, table_name AS name, create_time AS made FROM information_schema.tables
+  WHERE lower(table_name) IN (${names.map((n) => `'${n}'`).join(', ')}) AND table_type = 'BASE TABLE' ORDER BY 1, 2`;
 /** Of the table or of its columns. */
 const NO_PRIVILEGE: ReadonlySet<number | null> = new Set([1142, 1143]);
 /** Where DMS makes them on MySQL unless the task's ControlSchema says otherwise. */
@@ -33,7 +38,7 @@ const USUAL = 'awsdms_control';
 export async function readControlTables(connection: MysqlConnection, db: DatabaseConfig): Promise<ControlSight> {
   const grantOn = (owner: string): string => `GRANT SELECT ON ${quoteIdent(owner)}.* TO '${db.address.user}'@'…'`;
   const tables: ControlTable[] = [];
-  for (const { owner, name, made } of await connection.query<TableRow>(FIND)) {
+  for (const { owner, name, made } of await connection.query<TableRow>(find([EXCEPTIONS, SUSPENDED]))) {
     const kind = name.toLowerCase() === EXCEPTIONS ? EXCEPTIONS : SUSPENDED;
     const table = { name: `${owner}.${name}`, kind, identity: `${owner}.${name} ${made ?? ''}` } as const;
     const text = `SELECT count(*) AS found FROM (SELECT 1 FROM ${quoteIdent(owner)}.${quoteIdent(name)} LIMIT ${MOST_ROWS + 1}) AS counted`;
@@ -49,6 +54,25 @@ export async function readControlTables(connection: MysqlConnection, db: Databas
     `no table ${EXCEPTIONS} is to be seen on ${db.name}: DMS makes it when a task with changes begins, ` +
     `and without a privilege on it the server hides it: ${grantOn(USUAL)}, or on the task's ControlSchema`;
   return { tables, missing };
+}
+
+/** What DMS has written of its tasks there; without a privilege on it the server hides the table. */
+export async function readTaskStatus(connection: MysqlConnection, db: DatabaseConfig): Promise<StatusTable[]> {
+  const tables: StatusTable[] = [];
+  for (const { owner, name } of await connection.query<TableRow>(find([STATUS]))) {
+    const text = `SELECT * FROM ${quoteIdent(owner)}.${quoteIdent(name)} LIMIT ${MOST_STATUS_ROWS}`;
+    try {
+      tables.push({ name: `${owner}.${name}`, rows: await connection.query<Record<string, unknown>>(text) });
+    } catch (error) {
+      if (!NO_PRIVILEGE.has(errnoOf(error))) throw error;
+      const grant = `GRANT SELECT ON ${quoteIdent(owner)}.* TO '${db.address.user}'@'…'`;
+      tables.push({
+        name: `${owner}.${name}`,
+        rows: { fault: `${owner}.${name} may not be read on ${db.name}: ${grant}` },
+      });
+    }
+  }
+  return tables;
 }
 
 /** Watches the control tables on every server that a link by DMS ends at. */

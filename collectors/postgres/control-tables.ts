@@ -7,9 +7,12 @@ import {
   ControlTablesWatch,
   EXCEPTIONS,
   MOST_ROWS,
+  MOST_STATUS_ROWS,
+  STATUS,
   SUSPENDED,
   type ControlSight,
   type ControlTable,
+  type StatusTable,
 } from '../session/control-tables.js';
 import { LazySession } from '../session/lazy-session.js';
 import { connect, quoteIdent, type PgConnection } from './connection.js';
@@ -23,26 +26,23 @@ interface TableRow {
   filtered: boolean;
 }
 
-const FIND = `SELECT c.oid::text AS id, n.nspname AS schema, c.relname AS name,
+const find = (names: readonly string[]): string => `SELECT c.oid::text AS id, n.nspname AS schema, c.relname AS name,
     has_schema_privilege(n.oid, 'USAGE') AS usable, has_table_privilege(c.oid, 'SELECT') AS readable,
     row_security_active(c.oid) AS filtered
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'p') AND lower(c.relname) IN ('${EXCEPTIONS}', '${SUSPENDED}') ORDER BY 2, 3`;
+  WHERE c.relkind IN ('r', 'p') AND lower(c.relname) IN (${names.map((n) => `'${n}'`).join(', ')}) ORDER BY 2, 3`;
 
 /** What the control tables say; nothing of their rows is read, because they hold statements. */
 export async function readControlTables(connection: PgConnection, db: DatabaseConfig): Promise<ControlSight> {
-  const user = quoteIdent(db.address.user);
   const tables: ControlTable[] = [];
-  for (const { id, schema, name, usable, readable, filtered } of await connection.query<TableRow>(FIND)) {
+  for (const { id, schema, name, usable, readable, filtered } of await connection.query<TableRow>(
+    find([EXCEPTIONS, SUSPENDED]),
+  )) {
     const table = `${quoteIdent(schema)}.${quoteIdent(name)}`;
     const kind = name.toLowerCase() === EXCEPTIONS ? EXCEPTIONS : SUSPENDED;
     const made = { name: `${schema}.${name}`, kind, identity: id } as const;
     if (!usable || !readable) {
-      const grants = [
-        ...(usable ? [] : [`GRANT USAGE ON SCHEMA ${quoteIdent(schema)} TO ${user}`]),
-        ...(readable ? [] : [`GRANT SELECT ON ${table} TO ${user}`]),
-      ];
-      tables.push({ ...made, rows: { fault: `${made.name} may not be read on ${db.name}: ${grants.join('; ')}` } });
+      tables.push({ ...made, rows: { fault: forbidden({ schema, name, usable, readable }, db) } });
     } else if (filtered) {
       tables.push({ ...made, rows: { fault: `row security hides rows of ${made.name} on ${db.name}` } });
     } else {
@@ -55,6 +55,33 @@ export async function readControlTables(connection: PgConnection, db: DatabaseCo
     tables,
     missing: `there is no table ${EXCEPTIONS} on ${db.name}: DMS makes it when a task with changes begins`,
   };
+}
+
+function forbidden(
+  { schema, name, usable, readable }: Pick<TableRow, 'schema' | 'name' | 'usable' | 'readable'>,
+  db: DatabaseConfig,
+): string {
+  const user = quoteIdent(db.address.user);
+  const grants = [
+    ...(usable ? [] : [`GRANT USAGE ON SCHEMA ${quoteIdent(schema)} TO ${user}`]),
+    ...(readable ? [] : [`GRANT SELECT ON ${quoteIdent(schema)}.${quoteIdent(name)} TO ${user}`]),
+  ];
+  return `${schema}.${name} may not be read on ${db.name}: ${grants.join('; ')}`;
+}
+
+/** What DMS has written of its tasks there. */
+export async function readTaskStatus(connection: PgConnection, db: DatabaseConfig): Promise<StatusTable[]> {
+  const tables: StatusTable[] = [];
+  for (const table of await connection.query<TableRow>(find([STATUS]))) {
+    const name = `${table.schema}.${table.name}`;
+    if (!table.usable || !table.readable) {
+      tables.push({ name, rows: { fault: forbidden(table, db) } });
+      continue;
+    }
+    const text = `SELECT * FROM ${quoteIdent(table.schema)}.${quoteIdent(table.name)} LIMIT ${MOST_STATUS_ROWS}`;
+    tables.push({ name, rows: await connection.query<Record<string, unknown>>(text) });
+  }
+  return tables;
 }
 
 /** Watches the control tables on every database that a link by DMS ends at. */

@@ -23,6 +23,17 @@ const RETRY_MS = 1_000;
 export const EXCEPTIONS = 'awsdms_apply_exceptions';
 export const SUSPENDED = 'awsdms_suspended_tables';
 
+/** What DMS writes of its tasks, where the task's settings say so. */
+export const STATUS = 'awsdms_status';
+/** More tasks than this on one target are not listed. */
+export const MOST_STATUS_ROWS = 20;
+
+/** One `awsdms_status` with its rows, whose columns are spelled as the server has them; or why they cannot be read. */
+export interface StatusTable {
+  readonly name: string;
+  readonly rows: readonly Readonly<Record<string, unknown>>[] | { readonly fault: string };
+}
+
 /** One control table; DMS may have been told to make them in any schema. */
 export interface ControlTable {
   /** With its schema, as people write it. */
@@ -115,6 +126,35 @@ export function controlFindings(link: LinkId, database: string, { tables, missin
   if (!tables.some((t) => t.kind === EXCEPTIONS))
     findings.push(say('fault', missing, 'start the task, then look again'));
   return findings;
+}
+
+/** What a task does while it is well, in small letters. */
+const WELL = ['full load', 'change processing'];
+
+/**
+ * What `doctor` says of `awsdms_status`: a word about the task that comes another way than through AWS's API. No signal is made
+ * of it, because how old a row is only DMS's clock tells.
+ */
+export function statusFindings(link: LinkId, database: string, tables: readonly StatusTable[]): Finding[] {
+  const say = (level: Finding['level'], message: string, remedy: string | null = null): Finding => {
+    return { level, database, link, message, signals: [], remedy };
+  };
+  return tables.flatMap(({ name, rows }) => {
+    if ('fault' in rows) return [say('warning', `a control table of DMS: ${rows.fault}`)];
+    if (rows.length === 0) return [say('warning', `${name} is empty: no task has written to it`)];
+    return rows.map((row) => {
+      const status = cell(row, 'task_status');
+      const said = `${name} says of the task ${cell(row, 'task_name')}: ${status}, written at ${cell(row, 'status_time')} by its clock`;
+      if (WELL.includes(status.toLowerCase())) return say('ok', said);
+      return say('warning', said, 'hold it against what DMS says of the task; rows of tasks that are gone stay there');
+    });
+  });
+}
+
+function cell(row: Readonly<Record<string, unknown>>, column: string): string {
+  const value = Object.entries(row).find(([name]) => name.toLowerCase() === column)?.[1];
+  if (value instanceof Date) return value.toISOString();
+  return typeof value === 'string' && value !== '' ? value : 'nothing';
 }
 
 /** What the watch of one target needs. */

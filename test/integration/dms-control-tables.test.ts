@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { controlTables } from '../../collectors/postgres/control-tables.js';
+import { connect } from '../../collectors/postgres/connection.js';
+import { controlTables, readTaskStatus } from '../../collectors/postgres/control-tables.js';
 import { startPostgres, type PostgresServer } from '../../deploy/demo/postgres-server.js';
 import { says } from '../support/control-readings.js';
 import { contextOf, databaseAt, listenTo, planOf, type Listening } from '../support/listening.js';
@@ -70,6 +71,25 @@ describe("DMS's control tables on PostgreSQL", () => {
     await admin.query('alter table dmslogs.awsdms_apply_exceptions enable row level security');
     await says(l, 'dms.apply_exceptions', null, /row security hides rows/);
     await admin.query('alter table dmslogs.awsdms_apply_exceptions disable row level security');
+  });
+
+  it('tell doctor what DMS has written of its tasks, once that may be read', async () => {
+    const aws = databaseAt('aws', server.adminUrl('app'), { name: 'lg', password: 'lg' });
+    const connection = await connect(aws, { applicationName: 'test' });
+    try {
+      expect(await readTaskStatus(connection, aws)).toEqual([]);
+      await admin.query('create table dmslogs.awsdms_status (task_name varchar(128), "TASK_STATUS" varchar(32))');
+      await admin.query(`insert into dmslogs.awsdms_status values ('TASK', 'CHANGE PROCESSING')`);
+      const name = 'dmslogs.awsdms_status';
+      expect(await readTaskStatus(connection, aws)).toEqual([
+        { name, rows: { fault: `${name} may not be read on aws: GRANT SELECT ON "dmslogs"."awsdms_status" TO "lg"` } },
+      ]);
+      await admin.query(`grant select on ${name} to lg`);
+      const rows = [{ task_name: 'TASK', TASK_STATUS: 'CHANGE PROCESSING' }];
+      expect(await readTaskStatus(connection, aws)).toEqual([{ name, rows }]);
+    } finally {
+      await connection.close();
+    }
   });
 
   it('are unknown while the server does not answer', async () => {

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, describe, it } from 'vitest';
-import { controlTables } from '../../collectors/mysql/control-tables.js';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connect } from '../../collectors/mysql/connection.js';
+import { controlTables, readTaskStatus } from '../../collectors/mysql/control-tables.js';
 import { startMysql, type MysqlServer } from '../../deploy/demo/mysql-server.js';
 import { says } from '../support/control-readings.js';
 import { testedFlavours } from '../support/flavours.js';
@@ -69,6 +70,27 @@ describe.each(testedFlavours)("DMS's control tables on $flavour", ({ flavour, le
       await root.query(row);
       await says(l, 'dms.apply_exceptions', 1, /1 rows in awsdms_control.awsdms_apply_exceptions/);
       await says(l, 'errors', 1, /1 rows in awsdms_control.awsdms_apply_exceptions/);
+    });
+
+    it('tell doctor what DMS has written of its tasks', async () => {
+      await root.query(
+        "create table awsdms_control.awsdms_status as select 'TASK' as task_name, 'FULL LOAD' as TASK_STATUS",
+      );
+      const aws = {
+        ...databaseAt('aws', server.adminUrl('app'), { name: 'lg', password: 'lg' }),
+        engine: 'mysql' as const,
+      };
+      const connection = await connect(aws, { applicationName: 'test' });
+      try {
+        const name = 'awsdms_control.awsdms_status';
+        const rows = [{ task_name: 'TASK', TASK_STATUS: 'FULL LOAD' }];
+        expect(await readTaskStatus(connection, aws)).toEqual([{ name, rows }]);
+        await root.query('revoke select on awsdms_control.* from lg');
+        const fault = `${name} may not be read on aws: GRANT SELECT ON \`awsdms_control\`.* TO 'lg'@'…'`;
+        expect(await readTaskStatus(connection, aws)).toEqual([{ name, rows: { fault } }]);
+      } finally {
+        await connection.close();
+      }
     });
   });
 });

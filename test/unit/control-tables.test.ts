@@ -2,10 +2,12 @@ import { describe, expect, it } from 'vitest';
 import {
   ControlJudge,
   controlFindings,
+  statusFindings,
   EXCEPTIONS,
   MOST_ROWS,
   SUSPENDED,
   type ControlTable,
+  type StatusTable,
 } from '../../collectors/session/control-tables.js';
 
 const S = 1_000_000;
@@ -100,5 +102,26 @@ describe("DMS's control tables", () => {
     ]);
     expect(said([])).toEqual([`fault: ${missing}`]);
     expect(said([exceptions({ fault: 'GRANT' })])).toEqual(['fault: a control table of DMS: GRANT']);
+  });
+
+  it('and what DMS has written of its tasks, whatever the server makes of the columns', () => {
+    const said = (tables: StatusTable[]) =>
+      statusFindings('shop/forward', 'aws', tables).map((f) => `${f.level}: ${f.message}`);
+    const at = '2026-11-27 10:00:00';
+    const row = (task_status: string) => ({ TASK_NAME: 'ABC', TASK_STATUS: task_status, status_time: at });
+    expect(
+      said([{ name: 'd.awsdms_status', rows: [row('CHANGE PROCESSING'), row('Full load'), row('NOT RUNNING')] }]),
+    ).toEqual(
+      ['ok', 'ok', 'warning'].map(
+        (level, i) =>
+          `${level}: d.awsdms_status says of the task ABC: ${['CHANGE PROCESSING', 'Full load', 'NOT RUNNING'][i] ?? ''}, written at ${at} by its clock`,
+      ),
+    );
+    expect(said([{ name: 's', rows: [{ task_name: 7, status_time: new Date(0) }] }])).toEqual([
+      'warning: s says of the task nothing: nothing, written at 1970-01-01T00:00:00.000Z by its clock',
+    ]);
+    expect(said([{ name: 's', rows: [] }])).toEqual(['warning: s is empty: no task has written to it']);
+    expect(said([{ name: 's', rows: { fault: 'GRANT' } }])).toEqual(['warning: a control table of DMS: GRANT']);
+    expect(said([])).toEqual([]);
   });
 });

@@ -2,10 +2,10 @@ import type { DatabaseConfig } from '../../../daemon/core/config.js';
 import { LockgateError } from '../../../daemon/core/errors.js';
 import type { CollectorContext, Finding, LinkPlan } from '../../collector.js';
 import { throwIfAborted } from '../../session/administrator.js';
-import { controlFindings } from '../../session/control-tables.js';
+import { controlFindings, statusFindings } from '../../session/control-tables.js';
 import { fenceReadiness } from '../../session/fence-readiness.js';
 import { connect, type MysqlConnection } from '../connection.js';
-import { readControlTables } from '../control-tables.js';
+import { readControlTables, readTaskStatus } from '../control-tables.js';
 import { examineLink } from './doctor-link.js';
 import { examineRights } from './doctor-rights.js';
 import { examineServer, readVariables } from './doctor-server.js';
@@ -45,8 +45,10 @@ export async function doctor(
         to !== undefined &&
         !(to instanceof LockgateError)
       ) {
-        const look = async (): Promise<Finding[]> =>
-          controlFindings(link.id, link.to.name, await readControlTables(to, link.to));
+        const look = async (): Promise<Finding[]> => [
+          ...controlFindings(link.id, link.to.name, await readControlTables(to, link.to)),
+          ...statusFindings(link.id, link.to.name, await readTaskStatus(to, link.to)),
+        ];
         findings.push(...(await guarded(link.to.name, link.id, ['errors', 'dms.apply_exceptions'], look)));
       }
       // What cannot be reached has been reported, and a side of another engine looks after itself.

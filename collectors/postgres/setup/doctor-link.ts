@@ -1,8 +1,8 @@
 import { LockgateError } from '../../../daemon/core/errors.js';
 import type { Finding, LinkPlan } from '../../collector.js';
-import { controlFindings } from '../../session/control-tables.js';
+import { controlFindings, statusFindings } from '../../session/control-tables.js';
 import { quoteIdent, quoteLiteral, type PgConnection } from '../connection.js';
-import { readControlTables } from '../control-tables.js';
+import { readControlTables, readTaskStatus } from '../control-tables.js';
 import { addToPublication, echoes, rowsByConfig } from './carriage.js';
 import { examineOverlaps, type Say } from './doctor-overlap.js';
 import {
@@ -48,7 +48,11 @@ async function examineByDms(link: LinkPlan, others: OtherSides): Promise<Finding
   if (link.to.engine !== 'postgres') return findings;
   const receiver = await others.look(link.to);
   if (receiver instanceof LockgateError) return findings;
-  return [...findings, ...controlFindings(link.id, link.to.name, await readControlTables(receiver, link.to))];
+  return [
+    ...findings,
+    ...controlFindings(link.id, link.to.name, await readControlTables(receiver, link.to)),
+    ...statusFindings(link.id, link.to.name, await readTaskStatus(receiver, link.to)),
+  ];
 }
 
 function byDms(link: LinkPlan): Finding {
