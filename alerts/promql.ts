@@ -1,6 +1,7 @@
 /** What a rule watches for, as PromQL over the metrics of lockgate's own `/metrics`. */
 import type { Us } from '../daemon/core/clock.js';
 import type { Comparator, GateCondition, SignalCondition, WindowFunction } from '../daemon/core/condition.js';
+import { OPPOSITE } from '../daemon/core/alert-gates.js';
 import type { AlertRule } from '../daemon/core/alert-rule.js';
 import type { Unit } from '../daemon/core/units.js';
 
@@ -12,15 +13,6 @@ export interface PromTest {
   /** A template of Prometheus that says what is seen now, for whoever is woken; null where there is no number to show. */
   now: string | null;
 }
-
-const NEGATED: Readonly<Record<Comparator, Comparator>> = {
-  '<': '>=',
-  '<=': '>',
-  '>': '<=',
-  '>=': '<',
-  '==': '!=',
-  '!=': '==',
-};
 
 const OVER_TIME: Readonly<Record<WindowFunction, (range: string) => string>> = {
   max: (range) => `max_over_time(${range})`,
@@ -94,7 +86,7 @@ export function promTest(rule: AlertRule): PromTest {
       const gate = gateMetric(test.gate);
       const shut = `(max(${gate} == bool 0) == 1 and on () ${holds(test.while)})`;
       const operand = operandOf(test.while);
-      const otherwise = `(${gate} == 1 or ${operand} ${NEGATED[test.while.op]} ${String(test.while.threshold)})`;
+      const otherwise = `(${gate} == 1 or ${operand} ${OPPOSITE[test.while.op]} ${String(test.while.threshold)})`;
       return { expr: kept(rule, shut, otherwise), forUs: test.forUs, now: null };
     }
     case 'fence': {

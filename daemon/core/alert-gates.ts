@@ -13,7 +13,8 @@ export interface RuleGates {
   gates: readonly GateConfig[];
 }
 
-const OPPOSITE: Readonly<Record<Comparator, Comparator>> = {
+/** The comparison that is true exactly where the other one is false. */
+export const OPPOSITE: Readonly<Record<Comparator, Comparator>> = {
   '<': '>=',
   '<=': '>',
   '>': '<=',
