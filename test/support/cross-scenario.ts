@@ -221,8 +221,8 @@ async function mayReadControlTables({ engine, ask }: CrossSide): Promise<void> {
     await ask(`grant select on ${controlTable} to lockgate`);
     return;
   }
-  const [user] = await ask(`select host from mysql.user where user = 'lockgate'`);
-  await ask(`grant select on awsdms_control.* to lockgate@'${String(user?.['host'])}'`);
+  const [user] = await ask(`select host as place from mysql.user where user = 'lockgate'`);
+  await ask(`grant select on awsdms_control.* to lockgate@'${String(user?.['place'])}'`);
 }
 
 /** Starts both servers, the relay, the observer and the daemon, and waits until the gates are open. */
