@@ -64,7 +64,7 @@ async function backend(): Promise<Backend> {
     nodeVersion: process.version,
     log: pino({ level: process.env['LOCKGATE_LOG_LEVEL'] ?? 'info' }, pino.destination({ dest: 2, sync: true })),
     engines: [postgresEngine, mysqlEngine],
-    services: [dmsService(), trafficService(aws)],
+    services: [dmsService(aws), trafficService(aws)],
     aws,
   });
 }

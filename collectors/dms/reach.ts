@@ -1,7 +1,7 @@
 /** The ways to AWS. Apart from all else, because the SDK takes longer to load than most commands take as a whole. */
 import type { Clock } from '../../daemon/core/clock.js';
 import type { DmsConfig } from '../../daemon/core/config.js';
-import { AwsClients } from '../session/aws.js';
+import type { AwsClients } from '../session/aws.js';
 import { getMetricData, type MetricAnswer, type MetricQuery } from '../session/metric-data.js';
 import { RequestRate } from '../session/request-rate.js';
 import { DmsAsker } from './ask.js';
@@ -20,9 +20,11 @@ export interface DmsReach {
 /** Reaches every account and region with one pace for each. */
 export class DmsReaches {
   private readonly rates = new Map<string, RequestRate>();
-  private readonly clients = new AwsClients();
 
-  constructor(private readonly pace: () => RequestRate = () => new RequestRate()) {}
+  constructor(
+    private readonly clients: AwsClients,
+    private readonly pace: () => RequestRate = () => new RequestRate(),
+  ) {}
 
   /** What asks as configured. */
   of(dms: DmsConfig, clock: Clock): DmsReach {

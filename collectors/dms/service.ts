@@ -2,14 +2,15 @@
 import type { Config, DmsConfig } from '../../daemon/core/config.js';
 import { linkId, type LinkId } from '../../daemon/core/signal.js';
 import type { CollectorContext, ServicePort } from '../collector.js';
+import type { LazyAws } from '../session/lazy-aws.js';
 import { DmsCollector, type DmsLink } from './collector.js';
 import { examine } from './doctor.js';
 import type { DmsReaches } from './reach.js';
 
 /** Watches the tasks of all links by DMS, under one pace for each account and region. */
-export function dmsService(): ServicePort {
+export function dmsService(aws: LazyAws): ServicePort {
   let loading: Promise<DmsReaches> | null = null;
-  const load = (): Promise<DmsReaches> => (loading ??= import('./reach.js').then((m) => new m.DmsReaches()));
+  const load = (): Promise<DmsReaches> => (loading ??= reaches(aws));
   const linkOf = (id: LinkId, dms: DmsConfig, { clock, log }: CollectorContext): DmsLink => ({
     ...{ id, dms, clock, log },
     reach: async () => (await load()).of(dms, clock),
@@ -26,6 +27,11 @@ export function dmsService(): ServicePort {
       return (await Promise.all(links.map((link) => examine(link, signal)))).flat();
     },
   };
+}
+
+async function reaches(aws: LazyAws): Promise<DmsReaches> {
+  const [clients, { DmsReaches }] = await Promise.all([aws.clients(), import('./reach.js')]);
+  return new DmsReaches(clients);
 }
 
 function linksOf(config: Config): { id: LinkId; dms: DmsConfig }[] {

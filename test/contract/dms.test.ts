@@ -3,6 +3,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CollectorContext } from '../../collectors/collector.js';
 import { DmsCollector } from '../../collectors/dms/collector.js';
 import { DmsReaches } from '../../collectors/dms/reach.js';
+import { AwsClients } from '../../collectors/session/aws.js';
+import { LazyAws } from '../../collectors/session/lazy-aws.js';
 import { dmsService } from '../../collectors/dms/service.js';
 import { RequestRate } from '../../collectors/session/request-rate.js';
 import type { DmsConfig } from '../../daemon/core/config.js';
@@ -86,7 +88,8 @@ function configOf(...tasks: string[]): DmsConfig {
 }
 
 /** As fast as the tests like, unless the pace is what they are about. */
-const hasty = () => new DmsReaches(() => new RequestRate(() => 0, { perS: 500, burst: 500, firstPauseUs: 100_000 }));
+const hasty = () =>
+  new DmsReaches(new AwsClients(), () => new RequestRate(() => 0, { perS: 500, burst: 500, firstPauseUs: 100_000 }));
 
 function watch(dms: DmsConfig, reaches = hasty()): Sight {
   const sight = new Sight();
@@ -346,7 +349,7 @@ describe('what AWS does not answer', () => {
 
 describe('many links', () => {
   it('stay together under four requests a second', async () => {
-    const reaches = new DmsReaches();
+    const reaches = new DmsReaches(new AwsClients());
     for (let i = 0; i < 20; i += 1) watch(configOf(world.addTask(`T${i}`)), reaches);
     await sleep(1_000);
     const asked = aws.requests.filter((r) => r.service === 'dms').length;
@@ -367,7 +370,7 @@ migrations:
     forward: { via: dms, dms: { tasks: [ "${arn}" ], region: eu-west-1, endpoint: "${aws.endpoint}" } }
     gates: { flip: { require: "forward.lag < 1s" } }
 `;
-  const examine = (arn: string) => dmsService().doctor(load(yaml(arn)), context, stop.signal);
+  const examine = (arn: string) => dmsService(new LazyAws()).doctor(load(yaml(arn)), context, stop.signal);
 
   it('names what settings mean', async () => {
     const settings = {
