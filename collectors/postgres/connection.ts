@@ -34,7 +34,8 @@ export interface PgConnection {
   readonly serverVersion: number;
   /**
    * The database that this session is in, told apart from every other one whatever its name and address: the start of the
-   * server (to the microsecond; a clone or a standby has its own) and the database's id there.
+   * server (to the microsecond; a clone or a standby has its own), the database's id there, and the port that the server itself
+   * says it listens on, which two that were started together on one machine cannot share.
    */
   readonly home: string;
   /** Why the connection is no longer usable; null while it is. After `close` it stays null. */
@@ -251,7 +252,8 @@ class Session implements PgConnection {
       `SELECT p.pid, CASE WHEN p.pid = ${String(processID ?? 0)} THEN pg_catalog.concat(${set.join(', ')}) END IS NOT NULL AS direct,
         pg_catalog.current_setting('server_version_num') AS version,
         (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 || ' ' || (
-          SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) AS home,
+          SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+          || ' ' || pg_catalog.current_setting('port') AS home,
         pg_catalog.concat(CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'standby' ELSE 'primary' END,
           ' at ' || pg_catalog.host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port(),
           ' started ', pg_catalog.date_trunc('second', pg_catalog.pg_postmaster_start_time())) AS "where"
