@@ -64,6 +64,9 @@ const OWN_TOUCH_US: Us = 10_000_000;
 /** Holds longer than this are kept across a restart. */
 const LONG_HOLD_US: Us = 3_600_000_000;
 
+/** Why nothing is known of a signal that is about something else now. */
+const CHANGED = 'nothing has been observed since the configuration was changed';
+
 /** What the engine tells its surroundings. */
 export interface EngineOutput {
   /** Journals a transition; false when an opening could not be written. */
@@ -442,6 +445,7 @@ export class Engine {
       const kept = this.migrations.get(m.name);
       const same = kept !== undefined && old !== null && basisOf(old, m.name) === basisOf(config, m.name);
       if (!same) this.forget(m.name, now);
+      else this.forgetAnswers(m.name, old, config, now);
       migrations.set(m.name, {
         config: m,
         direction: same ? kept.direction : { direction: 'unknown', reason: 'not read from both sides yet' },
@@ -510,7 +514,17 @@ export class Engine {
     for (const key of this.board.keys()) {
       const [name = '', head = ''] = key.split('.');
       if (name !== migration || head === 'attest') continue;
-      this.board.set(key, unknown('nothing has been observed since the configuration was changed', now), now);
+      this.board.set(key, unknown(CHANGED, now), now);
+    }
+  }
+
+  /** Drops the answers to questions that are asked otherwise now, or of somebody else. */
+  private forgetAnswers(migration: string, old: Config, config: Config, now: Us): void {
+    for (const key of this.board.keys()) {
+      if (!key.startsWith(`${migration}.`)) continue;
+      const signal = key.slice(migration.length + 1);
+      if (questionOf(old, migration, signal) === questionOf(config, migration, signal)) continue;
+      this.board.set(key, unknown(CHANGED, now), now);
     }
   }
 
@@ -847,7 +861,9 @@ function notBefore(last: KnownDirection | null, found: Direction): Direction {
 function footingOf(config: Config, gates: ReadonlyMap<string, GateConfig>, id: string): string {
   const gate = gates.get(id);
   const behind = gate?.require.map((c) =>
-    c.kind === 'gate' ? footingOf(config, gates, c.gate) : basisOf(config, c.migration),
+    c.kind === 'gate'
+      ? footingOf(config, gates, c.gate)
+      : [basisOf(config, c.migration), questionOf(config, c.migration, c.signal)],
   );
   return JSON.stringify([gate, behind]);
 }
@@ -861,4 +877,12 @@ function basisOf(config: Config, migration: string): string {
   const m = config.migrations.get(migration);
   const side = (name: string | undefined): unknown => config.databases.get(name ?? '');
   return JSON.stringify([m?.links, side(m?.source), side(m?.target)]);
+}
+
+/** What another system is asked for a signal, as text; undefined for a signal that comes of the databases. */
+function questionOf(config: Config, migration: string, signal: string): string | undefined {
+  const m = config.migrations.get(migration);
+  const [head, name = ''] = signal.split('.');
+  const question = head === 'traffic' ? m?.traffic?.get(name) : head === 'dns' ? m?.dns?.get(name) : undefined;
+  return question === undefined ? undefined : JSON.stringify(question);
 }

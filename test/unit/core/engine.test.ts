@@ -463,6 +463,40 @@ describe('a reload', () => {
     expect([b.state('f'), b.state('o')]).toEqual(['open', 'closed']);
   });
 
+  it.each(['traffic.errors', 'dns.app.ttl'] as const)(
+    'that asks otherwise for %s forgets what it was, and its holds',
+    (signal) => {
+      const asking = (what: string): Config => {
+        const c = config([gate('now', [on(signal, '<', 1)]), gate('held', [on(signal, '<', 1, 5)], 60 * S)]);
+        const errors = {
+          ...{ name: 'errors', everyUs: S, unit: 'ratio' as const, scale: 1 },
+          ask: { kind: 'prometheus', url: 'http://prom', query: what, authorization: null },
+        } as const;
+        const [shop] = [...c.migrations.values()];
+        if (shop === undefined) throw new Error('no migration');
+        const traffic = new Map([['errors', errors]]);
+        const dns = new Map([['app', { name: 'app', record: what, resolver: null }]]);
+        return { ...c, migrations: new Map([['shop', { ...shop, traffic, dns }]]) };
+      };
+      const b = new Bench();
+      const told = (): void =>
+        b.engine.observe({
+          ...{ kind: 'migration-reading', migration: 'shop', signal, value: 0, reason: null },
+          ...{ at: b.now, freshUs: 600 * S },
+        });
+      b.engine.reload(asking('old'));
+      told();
+      b.pass(6, told);
+      b.engine.reload(asking('old'));
+      expect([b.state('now'), b.state('held')]).toEqual(['open', 'open']);
+      b.engine.reload(asking('new'));
+      expect([b.state('now'), b.state('held')]).toEqual(['unknown', 'unknown']);
+      expect(b.engine.reading('shop', signal).reason).toContain('configuration was changed');
+      told();
+      expect([b.state('now'), b.state('held')]).toEqual(['open', 'closed']);
+    },
+  );
+
   it('without the migration removes its signals', () => {
     const b = running();
     b.engine.reload({ ...config([]), migrations: new Map() });
