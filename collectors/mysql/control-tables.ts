@@ -4,17 +4,18 @@ import type { CollectorContext, LinkPlan } from '../collector.js';
 import { catalogSession } from '../session/catalog-watch.js';
 import {
   CONTROL_INTERVAL_MS,
-  ControlTablesWatch,
   EXCEPTIONS,
   MOST_ROWS,
   MOST_STATUS_ROWS,
   STATUS,
   SUSPENDED,
+  watchControlTables,
   type ControlSight,
   type ControlTable,
+  type ControlTablesWatch,
   type StatusTable,
 } from '../session/control-tables.js';
-import { LazySession } from '../session/lazy-session.js';
+import type { Open } from '../session/session.js';
 import { connect, quoteIdent, type MysqlConnection } from './connection.js';
 import { errnoOf } from './mysql-errors.js';
 import { reopening } from './reopen.js';
@@ -79,18 +80,10 @@ export async function readTaskStatus(connection: MysqlConnection, db: DatabaseCo
 export function controlTables(
   databases: readonly DatabaseConfig[],
   links: readonly LinkPlan[],
-  { clock, log, daemonId }: CollectorContext,
+  context: CollectorContext,
   intervalMs = CONTROL_INTERVAL_MS,
 ): ControlTablesWatch<MysqlConnection>[] {
-  return databases.flatMap((db) => {
-    const ending = links.filter((l) => l.config.via === 'dms' && l.to.name === db.name).map((l) => l.id);
-    if (ending.length === 0) return [];
-    const options = { applicationName: `lockgate/${daemonId}/dms-control-tables`, ...catalogSession };
-    const session = new LazySession(
-      reopening((signal) => connect(db, options, signal)),
-      clock,
-    );
-    const read = (connection: MysqlConnection): Promise<ControlSight> => readControlTables(connection, db);
-    return [new ControlTablesWatch({ database: db.name, links: ending, session, clock, log, read, intervalMs })];
-  });
+  const opening = (db: DatabaseConfig, applicationName: string): Open<MysqlConnection> =>
+    reopening((signal) => connect(db, { applicationName, ...catalogSession }, signal));
+  return watchControlTables(databases, links, context, opening, readControlTables, intervalMs);
 }

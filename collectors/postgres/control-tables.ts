@@ -4,17 +4,18 @@ import type { CollectorContext, LinkPlan } from '../collector.js';
 import { catalogSession } from '../session/catalog-watch.js';
 import {
   CONTROL_INTERVAL_MS,
-  ControlTablesWatch,
   EXCEPTIONS,
   MOST_ROWS,
   MOST_STATUS_ROWS,
   STATUS,
   SUSPENDED,
+  watchControlTables,
   type ControlSight,
   type ControlTable,
+  type ControlTablesWatch,
   type StatusTable,
 } from '../session/control-tables.js';
-import { LazySession } from '../session/lazy-session.js';
+import type { Open } from '../session/session.js';
 import { connect, quoteIdent, type PgConnection } from './connection.js';
 
 interface TableRow {
@@ -88,15 +89,11 @@ export async function readTaskStatus(connection: PgConnection, db: DatabaseConfi
 export function controlTables(
   databases: readonly DatabaseConfig[],
   links: readonly LinkPlan[],
-  { clock, log, daemonId }: CollectorContext,
+  context: CollectorContext,
   intervalMs = CONTROL_INTERVAL_MS,
 ): ControlTablesWatch<PgConnection>[] {
-  return databases.flatMap((db) => {
-    const ending = links.filter((l) => l.config.via === 'dms' && l.to.name === db.name).map((l) => l.id);
-    if (ending.length === 0) return [];
-    const options = { applicationName: `lockgate/${daemonId}/dms-control-tables`, ...catalogSession };
-    const session = new LazySession((signal) => connect(db, options, signal), clock);
-    const read = (connection: PgConnection): Promise<ControlSight> => readControlTables(connection, db);
-    return [new ControlTablesWatch({ database: db.name, links: ending, session, clock, log, read, intervalMs })];
-  });
+  const opening = (db: DatabaseConfig, applicationName: string): Open<PgConnection> => {
+    return (signal) => connect(db, { applicationName, ...catalogSession }, signal);
+  };
+  return watchControlTables(databases, links, context, opening, readControlTables, intervalMs);
 }

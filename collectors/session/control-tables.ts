@@ -4,14 +4,15 @@
  */
 import type { Clock, Us } from '../../daemon/core/clock.js';
 import { US_PER_MS } from '../../daemon/core/clock.js';
+import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { reasonOf, type LockgateError } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
-import type { Collector, Emit, Finding, Log } from '../collector.js';
+import type { Collector, CollectorContext, Emit, Finding, LinkPlan, Log } from '../collector.js';
 import { ErrorWindow } from './error-window.js';
 import { keepAsking } from './keep-asking.js';
-import type { LazySession } from './lazy-session.js';
-import type { Session } from './session.js';
+import { LazySession } from './lazy-session.js';
+import type { Open, Session } from './session.js';
 
 /** Rows are counted up to here; whoever has more has other worries. */
 export const MOST_ROWS = 100_000;
@@ -223,4 +224,22 @@ export class ControlTablesWatch<S extends Session> implements Collector {
       { kind: 'link-reading', link, signal: 'errors', part: 'dms-control-tables', ...errors, askedAt, at, freshUs },
     ]);
   }
+}
+
+/** A watch for every database that a link by DMS ends at; `opening` makes what opens sessions to it under the given name. */
+export function watchControlTables<S extends Session>(
+  databases: readonly DatabaseConfig[],
+  links: readonly LinkPlan[],
+  { clock, log, daemonId }: CollectorContext,
+  opening: (db: DatabaseConfig, applicationName: string) => Open<S>,
+  read: (session: S, db: DatabaseConfig) => Promise<ControlSight>,
+  intervalMs: number,
+): ControlTablesWatch<S>[] {
+  return databases.flatMap((db) => {
+    const ending = links.filter((l) => l.config.via === 'dms' && l.to.name === db.name).map((l) => l.id);
+    if (ending.length === 0) return [];
+    const session = new LazySession(opening(db, `lockgate/${daemonId}/dms-control-tables`), clock);
+    const options = { database: db.name, links: ending, session, clock, log, intervalMs };
+    return [new ControlTablesWatch<S>({ ...options, read: (open) => read(open, db) })];
+  });
 }

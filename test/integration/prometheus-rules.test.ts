@@ -4,19 +4,12 @@ import { createMetrics } from '../../daemon/publish/prometheus.js';
 import { FakePort } from '../support/fake-port.js';
 import { withoutPrometheus } from '../support/flavours.js';
 import { prometheusTools, runTool } from '../support/prometheus.js';
-import { promtoolCheck, promtoolTest, rulesText } from '../support/rules.js';
+import { promtoolCheck, promtoolTest, rulesText, shopBegins } from '../support/rules.js';
 import { load } from '../unit/config-inputs.js';
 
 const example = (name: string): string => new URL(`../../deploy/prometheus/${name}`, import.meta.url).pathname;
 
-const yaml = (rules = '', more = ''): string => `
-databases:
-  onprem: { engine: postgres, url: "postgres://l:p@db/app?sslmode=disable" }
-  aws: { engine: postgres, url: "postgres://l:p@db2/app?sslmode=disable" }
-migrations:
-  shop:
-    source: onprem
-    target: aws
+const yaml = (rules = '', more = ''): string => `${shopBegins}
     forward: { via: postgres-logical, subscription: a, retention_limit: 5GiB }
     reverse: { via: postgres-logical, subscription: b }
     ${more}

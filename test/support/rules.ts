@@ -21,6 +21,16 @@ function ignore(): void {
   // Nobody reads it.
 }
 
+/** The beginning of a configuration: two databases, and of the migration `shop` all but its links and gates. */
+export const shopBegins = `
+databases:
+  onprem: { engine: postgres, url: "postgres://l:p@db/app?sslmode=disable" }
+  aws: { engine: postgres, url: "postgres://l:p@db2/app?sslmode=disable" }
+migrations:
+  shop:
+    source: onprem
+    target: aws`;
+
 /** A rule as it stands in a rules file. */
 export interface PromRule {
   alert?: string;

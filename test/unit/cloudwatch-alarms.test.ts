@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { ApiModel } from '../support/aws/model.js';
-import { rulesText } from '../support/rules.js';
+import { rulesText, shopBegins } from '../support/rules.js';
 import { load } from './config-inputs.js';
 
 interface Alarm {
@@ -34,14 +34,13 @@ interface Setup {
   more?: string;
 }
 
-const yaml = ({ rules = '', publish = '{ region: eu-west-1 }', gates, reverse, more = '' }: Setup): string => `
-databases:
-  onprem: { engine: postgres, url: "postgres://l:p@db/app?sslmode=disable" }
-  aws: { engine: postgres, url: "postgres://l:p@db2/app?sslmode=disable" }
-migrations:
-  shop:
-    source: onprem
-    target: aws
+const yaml = ({
+  rules = '',
+  publish = '{ region: eu-west-1 }',
+  gates,
+  reverse,
+  more = '',
+}: Setup): string => `${shopBegins}
     forward: { via: postgres-logical, subscription: a }
     reverse: ${reverse ?? '{ via: postgres-logical, subscription: b }'}
     gates: ${gates ?? '{ preset: runbook }'}

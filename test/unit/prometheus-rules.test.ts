@@ -1,16 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { alertName, promDuration } from '../../alerts/promql.js';
-import { alertOf, promRules, rulesText } from '../support/rules.js';
+import { alertOf, promRules, rulesText, shopBegins } from '../support/rules.js';
 import { load } from './config-inputs.js';
 
-const yaml = (end: string, gates = '{ preset: runbook }'): string => `
-databases:
-  onprem: { engine: postgres, url: "postgres://l:p@db/app?sslmode=disable" }
-  aws: { engine: postgres, url: "postgres://l:p@db2/app?sslmode=disable" }
-migrations:
-  shop:
-    source: onprem
-    target: aws
+const yaml = (end: string, gates = '{ preset: runbook }'): string => `${shopBegins}
     forward: { via: postgres-logical, subscription: a }
     gates: ${gates}
   crm: { source: onprem, target: aws, forward: { via: postgres-logical, subscription: b } }

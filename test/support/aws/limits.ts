@@ -1,16 +1,7 @@
 /** The documented limits of the operations that lockgate uses, which the API models do not tell; a clause for each one passed. */
+import type { PutDatum } from './cloudwatch-world.js';
 
-interface Datum {
-  MetricName: string;
-  Dimensions?: readonly { Name: string; Value: string }[];
-  Timestamp?: number;
-  Value?: number;
-  Values?: readonly number[];
-  Counts?: readonly number[];
-  StatisticValues?: object;
-  Unit?: string;
-  StorageResolution?: number;
-}
+type Datum = Omit<PutDatum, 'Namespace'> & { StatisticValues?: object };
 
 interface MetricQuery {
   Id: string;
