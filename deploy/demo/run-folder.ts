@@ -1,6 +1,16 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -209,11 +219,13 @@ function procStat(pid: number): { state: string; parent: number } | undefined {
 
 /**
  * Returns a TCP port on the loopback that was free a moment ago, from below the range that operating systems hand out
- * for outgoing connections, so that it can be taken again after a restart.
+ * for outgoing connections, so that it can be taken again after a restart. Nobody else on this machine is given it while
+ * this process lives: between being chosen and being taken, or while a server is down, it looks free.
  */
 export async function freePort(): Promise<number> {
-  for (let attempt = 0; attempt < 50; attempt++) {
+  for (let attempt = 0; attempt < 200; attempt++) {
     const port = randomInt(15_000, 32_000);
+    if (!reservePort(port)) continue;
     const free = await new Promise<boolean>((resolve) => {
       const probe = createServer();
       probe.once('error', () => resolve(false));
@@ -221,7 +233,24 @@ export async function freePort(): Promise<number> {
     });
     if (free) return port;
   }
-  throw new Error('found no free TCP port between 15000 and 32000 in 50 attempts');
+  throw new Error('found no free TCP port between 15000 and 32000 in 200 attempts');
+}
+
+/** Notes in a file named for the port that this process has it; false while another living process does. */
+function reservePort(port: number): boolean {
+  const folder = join(tmpdir(), `lockgate-ports-${process.getuid?.() ?? 0}`);
+  const file = join(folder, String(port));
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const owner = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
+    if (owner === process.pid || (owner > 0 && isAlive(owner))) return false;
+    if (owner > 0) rmSync(file, { force: true });
+    writeFileSync(file, String(process.pid), { flag: 'wx' });
+    return true;
+  } catch (error) {
+    // Somebody was faster. A folder that cannot be written is no reason to find no port at all.
+    return (error as NodeJS.ErrnoException).code !== 'EEXIST';
+  }
 }
 
 /** Asks again and again until the answer is neither null, undefined nor false; after the timeout it throws, naming what was awaited. */
