@@ -219,8 +219,9 @@ function procStat(pid: number): { state: string; parent: number } | undefined {
 
 /**
  * Returns a TCP port on the loopback that was free a moment ago, from below the range that operating systems hand out
- * for outgoing connections, so that it can be taken again after a restart. Nobody else on this machine is given it while
- * this process lives: between being chosen and being taken, or while a server is down, it looks free.
+ * for outgoing connections, so that it can be taken again after a restart. In tests, where many start servers at once,
+ * nobody else is given it while this process lives: between being chosen and being taken, or while a server is down, it
+ * looks free.
  */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < 200; attempt++) {
@@ -238,6 +239,8 @@ export async function freePort(): Promise<number> {
 
 /** Notes in a file named for the port that this process has it; false while another living process does. */
 function reservePort(port: number): boolean {
+  // Nowhere else, because the notes of a process that is killed stay behind.
+  if (process.env['VITEST'] === undefined) return true;
   const folder = join(tmpdir(), `lockgate-ports-${process.getuid?.() ?? 0}`);
   const file = join(folder, String(port));
   try {
