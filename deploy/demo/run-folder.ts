@@ -241,7 +241,8 @@ export async function freePort(): Promise<number> {
 function reservePort(port: number): boolean {
   // Nowhere else, because the notes of a process that is killed stay behind.
   if (process.env['VITEST'] === undefined) return true;
-  const folder = join(tmpdir(), `lockgate-ports-${process.getuid?.() ?? 0}`);
+  // Not TMPDIR: tests give their children another one, and they share the ports.
+  const folder = `/tmp/lockgate-ports-${process.getuid?.() ?? 0}`;
   const file = join(folder, String(port));
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
