@@ -34,6 +34,8 @@ export interface BinlogLogin {
   readonly user: string;
   readonly password?: string;
   readonly ssl?: object;
+  /** Whether the server may ask for the password as it is: for tokens of IAM only. */
+  readonly enableCleartextPlugin?: boolean;
   readonly connectTimeout: number;
   readonly connectAttributes: Readonly<Record<string, string>>;
 }

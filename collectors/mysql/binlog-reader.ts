@@ -8,12 +8,13 @@ import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import { placeOf } from '../session/faults.js';
 import { identityOf } from '../session/side-identity.js';
+import { passwordFor } from '../session/password.js';
 import { tlsOptions } from '../session/tls.js';
 import { checkBinlog, positionsSql, replicaUuid, type BinlogFacts } from './binlog-checks.js';
 import type { BinlogLogin, BinlogOrder, BinlogStart, LoggedHeartbeat, Passed } from './binlog-protocol.js';
 import { streamBinlog, type BinlogNews } from './binlog-stream.js';
 import type { LogOwner } from './binlog-transactions.js';
-import { connect, homeSql, type MysqlConnection } from './connection.js';
+import { takesTokens, connect, homeSql, type MysqlConnection } from './connection.js';
 import { gapSince, parseMark, type LogMoment } from './local-mark.js';
 import { ReadWish } from './read-wish.js';
 import { binlogStatusSql } from './source-position.js';
@@ -359,7 +360,7 @@ export function pauseMs(error: unknown, failures: number, evictions: number): nu
 /** The reader's connections are encrypted where the one was that looked at the server before. */
 async function loginOf(db: DatabaseConfig, applicationName: string, connection: MysqlConnection): Promise<BinlogLogin> {
   const { host, port, user } = db.address;
-  const password = db.password?.reveal();
+  const password = await passwordFor(db);
   const [status] = await connection.query<{ Value: string }>("SHOW SESSION STATUS LIKE 'Ssl_cipher'");
   const encrypted = (status?.Value ?? '') !== '';
   const tls = encrypted ? await tlsOptions(db) : null;
@@ -370,7 +371,9 @@ async function loginOf(db: DatabaseConfig, applicationName: string, connection: 
     port,
     user,
     ...(password === undefined ? {} : { password }),
-    ...(tls === null ? {} : { ssl: { ...tls, verifyIdentity: db.tls.mode === 'verify-full' } }),
+    ...(tls === null
+      ? {}
+      : { enableCleartextPlugin: takesTokens(db), ssl: { ...tls, verifyIdentity: db.tls.mode === 'verify-full' } }),
     connectTimeout: 5_000,
     connectAttributes: { program_name: applicationName },
   };

@@ -4,6 +4,7 @@ import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError, TransientError } from '../../daemon/core/errors.js';
 import { placeOf } from '../session/faults.js';
 import { identityOf, type Member, type SideIdentity } from '../session/side-identity.js';
+import { passwordFor } from '../session/password.js';
 import { tlsOptions } from '../session/tls.js';
 import { classify, errorCodeOf } from './mysql-errors.js';
 
@@ -109,7 +110,7 @@ async function attempt(
 ): Promise<MysqlConnection> {
   if (signal?.aborted === true) throw aborted(db);
   const timeoutMs = options.connectTimeoutMs ?? defaultConnectTimeoutMs;
-  const session = new Session(db, options, ssl, passwordOf(db));
+  const session = new Session(db, options, ssl, await passwordOf(db));
   const giveUp = (): void => session.lose(aborted(db));
   signal?.addEventListener('abort', giveUp, { once: true });
   const timer = setTimeout(() => {
@@ -136,9 +137,14 @@ async function attempt(
   }
 }
 
-function passwordOf(db: DatabaseConfig): string | undefined {
+/** Whether the server may ask for what is logged in with as it is: for tokens of IAM only. */
+export function takesTokens(db: DatabaseConfig): boolean {
+  return db.rdsIam !== undefined && db.rdsIam !== null;
+}
+
+async function passwordOf(db: DatabaseConfig): Promise<string | undefined> {
   try {
-    return db.password?.reveal();
+    return await passwordFor(db);
   } catch (error) {
     throw classify(error, db);
   }
@@ -214,7 +220,8 @@ class Session implements MysqlConnection {
       // No default database: entering one takes a privilege on it, which the daemon has no use for.
       user,
       ...(password === undefined ? {} : { password }),
-      ...(ssl === null ? {} : { ssl }),
+      // RDS takes tokens as they are, which only TLS keeps from others; the server must not get one without.
+      ...(ssl === null ? {} : { ssl, enableCleartextPlugin: takesTokens(db) }),
       stream: this.#socket,
       charset: 'utf8mb4_bin',
       dateStrings: true,

@@ -6,6 +6,7 @@ import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError, TransientError, messageOf } from '../../daemon/core/errors.js';
 import { directAddress, wanderingEndpoint } from '../session/endpoint.js';
 import { classify, errorCodeOf, placeOf } from './pg-errors.js';
+import { passwordFor } from '../session/password.js';
 import { identityOf, type Member, type SideIdentity } from '../session/side-identity.js';
 
 export { classify } from './pg-errors.js';
@@ -359,8 +360,9 @@ class Session implements PgConnection {
     this.#destroy();
   }
 
-  #password(): string {
-    if (this.db.password !== null) return this.db.password.reveal();
+  async #password(): Promise<string> {
+    const password = await passwordFor(this.db);
+    if (password !== undefined) return password;
     throw new SourceError(
       'pg_no_password',
       `${placeOf(this.db)}: the server asks for a password and the configuration has none`,

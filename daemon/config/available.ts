@@ -23,11 +23,6 @@ const link = (...path: string[]): Path => ['migrations', '*', '(link)', ...path]
  */
 const UNAVAILABLE: readonly Unavailable[] = [
   {
-    path: ['databases', '*', 'password'],
-    what: '`password: rds_iam`',
-    hint: 'put a password into the URL, for example `${file:PATH}`, which is read again at each connection',
-  },
-  {
     path: link('via'),
     values: ['none'],
     what: 'this kind of link',

@@ -29,6 +29,8 @@ export function resolveDatabase(name: string, raw: RawDatabase, scope: Scope): D
     return null;
   }
   const { address, password } = url;
+  const rdsIam = resolveToken(name, raw, password !== null, tls, scope);
+  if (rdsIam === undefined) return null;
   if ((tls.mode === 'disable' || tls.mode === 'prefer') && !isLoopback(address.host)) {
     scope.warn(
       `databases.${name}: TLS mode \`${tls.mode}\` to ${address.host} lets others on the way read, and change, what ` +
@@ -40,10 +42,36 @@ export function resolveDatabase(name: string, raw: RawDatabase, scope: Scope): D
     engine,
     address: { ...address, port: address.port ?? PORTS[engine] },
     password,
+    ...(rdsIam === null ? {} : { rdsIam }),
     tls,
     read: raw.read ?? 'auto',
     ...(engine === 'mysql' ? { serverId: raw.server_id ?? null } : {}),
   };
+}
+
+/** `password: { rds_iam: … }`; null without it, undefined when something is wrong with it. */
+function resolveToken(
+  name: string,
+  raw: RawDatabase,
+  hasPassword: boolean,
+  tls: TlsConfig,
+  scope: Scope,
+): { region: string } | null | undefined {
+  const { password } = raw;
+  if (password === undefined) return null;
+  const path = ['databases', name, 'password'];
+  if (hasPassword) {
+    scope.problems.add(path, 'there is a password in the URL as well', 'keep one of them', { key: true });
+    return undefined;
+  }
+  if (tls.mode === 'disable' || tls.mode === 'prefer') {
+    const hint = 'write `tls: { mode: verify-full, ca: … }` with the certificate bundle of RDS';
+    scope.problems.add(path, `RDS takes tokens over TLS only, and the TLS mode is \`${tls.mode}\``, hint, {
+      key: true,
+    });
+    return undefined;
+  }
+  return password.rds_iam?.region === undefined ? undefined : { region: password.rds_iam.region };
 }
 
 interface ResolvedUrl {

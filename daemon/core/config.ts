@@ -91,6 +91,8 @@ export interface DatabaseConfig {
   address: { host: string; port: number; database: string; user: string };
   /** Null when the URL carries no password (trust, peer, certificate). */
   password: Secret | null;
+  /** Sign in to RDS with tokens of IAM in place of a password; left out or null: by password. */
+  rdsIam?: { region: string } | null;
   tls: TlsConfig;
   /** WAL / binlog reader on this side. */
   read: 'auto' | 'on' | 'off';

@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { connect } from '../../collectors/postgres/connection.js';
+import { passwordFor } from '../../collectors/session/password.js';
 import type { DatabaseConfig, Secret, TlsConfig } from '../../daemon/core/config.js';
 import { startPostgres, type PostgresServer } from '../../deploy/demo/postgres-server.js';
 
@@ -147,4 +148,31 @@ test('errors of a statement leave the session usable, those that end it do not',
   });
   expect(connection.lost).not.toBeNull();
   await connection.close();
+});
+
+test('a token of IAM is made for the session and logs in, by TLS', async () => {
+  const variables = { AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE', AWS_SECRET_ACCESS_KEY: 'secret-example' };
+  const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, variables);
+  // Signed at the same second it is the same token.
+  vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-12-01T01:02:03Z') });
+  try {
+    const db: DatabaseConfig = {
+      ...config(secure, { mode: 'verify-full', ca: join(folder, 'ca.pem') }, { host: 'localhost', user: 'by_token' }),
+      password: null,
+      rdsIam: { region: 'eu-west-1' },
+    };
+    const admin = await connect(config(secure), { applicationName: 'lockgate/test/admin' });
+    await admin.query(`CREATE ROLE by_token LOGIN PASSWORD '${(await passwordFor(db)) ?? ''}'`);
+    await admin.close();
+    expect(await encrypted(db)).toBe(true);
+    vi.setSystemTime(new Date('2026-12-01T01:20:00Z'));
+    await expect(encrypted(db)).rejects.toMatchObject({ code: 'pg_wrong_password' });
+  } finally {
+    vi.useRealTimers();
+    for (const [name, value] of before) {
+      if (value === undefined) Reflect.deleteProperty(process.env, name);
+      else process.env[name] = value;
+    }
+  }
 });

@@ -1,5 +1,6 @@
 import type { DatabaseConfig } from '../../../daemon/core/config.js';
 import type { LinkPlan, SqlStep } from '../../collector.js';
+import { takesTokens } from '../connection.js';
 import { SCHEMA, TABLES, accountSql, grantSql, grantsFor, sidePlan, type Account } from './objects.js';
 
 /**
@@ -22,7 +23,7 @@ export function grants(database: DatabaseConfig, links: readonly LinkPlan[]): Sq
         ]),
     step(SCHEMA.why, SCHEMA.make),
     ...TABLES.map((table) => step(table.why, table.make)),
-    step(CREATE_USER, createUserScript(account)),
+    step(CREATE_USER, takesTokens(database) ? createTokenUser(account) : createUserScript(account)),
     ...grantsFor(plan, null).map((g) => step(g.why, grantSql(g, account, null))),
   ];
 }
@@ -32,6 +33,11 @@ export const UNLOGGED = 'SET SESSION sql_log_bin = 0;';
 
 /** Why the account is made. */
 export const CREATE_USER = 'create the account of the daemon';
+
+/** Makes the account of a daemon that signs in to RDS with tokens of IAM. */
+export function createTokenUser(account: Account): string {
+  return `CREATE USER IF NOT EXISTS ${accountSql(account)} IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS';`;
+}
 
 /** Makes the account without any password to be seen: locked until it is given one. */
 export function createUserScript(account: Account): string {

@@ -3,10 +3,10 @@ import type { DatabaseConfig, Secret } from '../../../daemon/core/config.js';
 import { SourceError } from '../../../daemon/core/errors.js';
 import type { LinkPlan, SqlStep } from '../../collector.js';
 import { throwIfAborted, type SetupOptions, type StepReport } from '../../session/administrator.js';
-import { quoteLiteral, type MysqlConnection } from '../connection.js';
+import { quoteLiteral, takesTokens, type MysqlConnection } from '../connection.js';
 import { readChannels } from '../replica-status.js';
 import { atStep, connectAdmin, lacksPrivilege } from './admin.js';
-import { CREATE_USER, UNLOGGED, createUserScript } from './grants.js';
+import { CREATE_USER, UNLOGGED, createTokenUser, createUserScript } from './grants.js';
 import {
   SCHEMA,
   TABLES,
@@ -45,7 +45,7 @@ export async function* setup(
     const replica = (await readChannels(connection, statusTimeoutMs)).length > 0;
     const work: Work = { plan, connection, options, replica };
     const [account] = await accountsOf(connection, database.address.user);
-    if (account === undefined && database.password === null) {
+    if (account === undefined && database.password === null && !takesTokens(database)) {
       throw new SourceError(
         'role_missing',
         `${database.name}: there is no user ${database.address.user}, and the configured URL has no password to create it with`,
@@ -99,9 +99,11 @@ async function* makeAccount(work: Work, password: Secret | null): AsyncGenerator
   const { user } = plan.database.address;
   const planned: Account = { user, host: '%' };
   const isThere = async (): Promise<boolean> => (await accountsOf(connection, user)).length > 0;
+  const tokens = takesTokens(plan.database);
+  const script = tokens ? createTokenUser(planned) : createUserScript(planned);
   const secretly = (): string =>
     `CREATE USER IF NOT EXISTS ${accountSql(planned)} IDENTIFIED BY ${quoteLiteral(password?.reveal() ?? '')}`;
-  yield await make(work, CREATE_USER, createUserScript(planned), isThere, { secretly, unlogged: true });
+  yield await make(work, CREATE_USER, script, isThere, { ...(tokens ? {} : { secretly }), unlogged: true });
   // A user who may come from several places has an account for each.
   const existing = await accountsOf(connection, user);
   for (const account of existing.length === 0 ? [planned] : existing) {

@@ -55,7 +55,9 @@ function userObjects(plan: SidePlan, user: DaemonUser): DesiredObject[] {
     why: 'create the login role of the daemon',
     check: roleWhere(user.name, 'r.rolcanlogin'),
     make: [
-      comment(`Then give it the password that the configuration names, in psql: \\password ${role}`),
+      ...(user.tokens
+        ? []
+        : [comment(`Then give it the password that the configuration names, in psql: \\password ${role}`)]),
       doBlock(
         `BEGIN
   IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ${name}) THEN
@@ -100,9 +102,27 @@ END`,
       link,
     },
   ];
+  if (user.tokens) objects.push(signInByToken(plan, user));
   if (user.reads) objects.push(replication(plan, user));
   objects.push(readAllStats(plan, user));
   return objects;
+}
+
+/** RDS takes tokens of the members of a role of its own. */
+function signInByToken(plan: SidePlan, user: DaemonUser): DesiredObject {
+  const role = quoteIdent(user.name);
+  return {
+    what: `rds_iam for ${role}`,
+    why: 'let the daemon sign in with tokens of IAM',
+    check: roleWhere(
+      user.name,
+      "EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid AND g.rolname = 'rds_iam')",
+    ),
+    make: `GRANT rds_iam TO ${role};`,
+    level: 'fault',
+    signals: allSignals(plan),
+    link: onlyLink(plan),
+  };
 }
 
 /** Managed services have no REPLICATION attribute to give, but a role that stands for it. */

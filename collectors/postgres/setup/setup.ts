@@ -60,7 +60,7 @@ export async function isStandby(conn: PgConnection, plan: SidePlan): Promise<boo
 /** A role without a password would be made but could not log in; better not to make it. */
 async function requireCreatableUsers(plan: SidePlan, conn: PgConnection): Promise<void> {
   for (const user of plan.users) {
-    if (user.password !== null) continue;
+    if (user.password !== null || user.tokens) continue;
     if (await holds(conn, `EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ${quoteLiteral(user.name)})`))
       continue;
     throw new SourceError(

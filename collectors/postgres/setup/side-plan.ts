@@ -6,6 +6,8 @@ import type { LinkPlan } from '../../collector.js';
 export interface DaemonUser {
   readonly name: string;
   readonly password: Secret | null;
+  /** It signs in to RDS with tokens of IAM. */
+  readonly tokens?: boolean;
   /** A WAL reader may run under it. */
   readonly reads: boolean;
 }
@@ -43,7 +45,8 @@ export function sidePlan(database: DatabaseConfig, all: readonly LinkPlan[]): Si
     const { user } = db.address;
     const known = users.get(user);
     const reads = db.read !== 'off' || known?.reads === true;
-    users.set(user, { name: user, password: known?.password ?? db.password, reads });
+    const tokens = (db.rdsIam ?? null) !== null || known?.tokens === true;
+    users.set(user, { name: user, password: known?.password ?? db.password, tokens, reads });
   }
   return {
     database,
