@@ -13,6 +13,7 @@ import type { Condition } from './core/condition.js';
 import type { Config, GateConfig, LinkConfig, MigrationConfig } from './core/config.js';
 import type { Break } from './core/continuity.js';
 import { isRuleGate } from './core/alert-gates.js';
+import { DmsCoverage } from './core/dms-coverage.js';
 import { LinkDrain } from './core/drain.js';
 import { resolveDirection, type Direction, type DirectionAnswer } from './core/direction.js';
 import { GateGroup, groupGates, type Transition, type Verdict } from './core/gate.js';
@@ -31,6 +32,8 @@ import {
   type MigrationReading,
   type Observation,
   type SideReading,
+  type SourceTablesSeen,
+  type TaskTablesSeen,
 } from './core/observation.js';
 import { APPLIED_BY_SESSIONS, type Gap, type LocalWrite, type StrayMemory } from './core/stray.js';
 import {
@@ -97,6 +100,8 @@ interface LinkState {
   drain: LinkDrain;
   /** When the heartbeat row and the positions last told different stories. */
   disagreedAt: Us;
+  /** Of a link by DMS. */
+  coverage?: DmsCoverage;
 }
 
 /** A direction that is known. */
@@ -225,6 +230,10 @@ export class Engine {
       case 'local-watch':
       case 'local-writes':
         this.observeLocal(o, now);
+        return;
+      case 'source-tables':
+      case 'task-tables':
+        this.observeTables(o, now);
         return;
       case 'direction-touched':
         this.touchDirection(o, now);
@@ -559,6 +568,14 @@ export class Engine {
     this.set(link.migration, new Map([[`${link.config.name}.${o.signal}`, reading]]), now);
   }
 
+  private observeTables(o: SourceTablesSeen | TaskTablesSeen, now: Us): void {
+    const link = this.links.get(o.link);
+    if (link === undefined) return;
+    const coverage = (link.coverage ??= new DmsCoverage());
+    const name = `${link.config.name}.tables_uncovered`;
+    this.set(link.migration, new Map([[name, coverage.observe(o, now)]]), now);
+  }
+
   private observeDms(o: DmsReading, now: Us): void {
     const link = this.links.get(o.link);
     if (link === undefined) return;
@@ -768,6 +785,7 @@ export class Engine {
     for (const link of this.links.values()) {
       link.tracker.reset();
       link.drain.reset();
+      delete link.coverage;
     }
     this.strays.doubt(now);
     this.parts.forget();

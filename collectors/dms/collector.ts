@@ -3,13 +3,14 @@ import { US_PER_MS, type Clock, type Us } from '../../daemon/core/clock.js';
 import type { DmsConfig } from '../../daemon/core/config.js';
 import { parseDmsArn } from '../../daemon/core/dms-arn.js';
 import { LockgateError, reasonOf, SourceError, TransientError } from '../../daemon/core/errors.js';
-import type { Observation } from '../../daemon/core/observation.js';
+import type { Observation, TaskTablesSeen } from '../../daemon/core/observation.js';
 import type { DmsSignal, LinkId, LinkSignal } from '../../daemon/core/signal.js';
 import type { Collector, Emit, Log } from '../collector.js';
 import type { MetricAnswer } from '../session/metric-data.js';
 import { judgeLatency, latencyQueries, LOOK_BACK_MS, type Latency } from './latency.js';
 import type { DmsReach } from './reach.js';
-import { judgeTables, type TablesJudged } from './tables.js';
+import { readMappings, type LeftBehind } from './table-mappings.js';
+import { judgeTables, listTables, type TablesJudged } from './tables.js';
 import { judgeFullLoad, judgeRunning, missing, ofReplication, ofTask, type TaskState } from './tasks.js';
 import { fold, unknownFor, type Fold, type Value } from './value.js';
 
@@ -19,6 +20,8 @@ const FRESH_US: Us = 600_000_000;
 const LATENCY_EVERY_US: Us = 60_000_000;
 /** Instances may be renamed, but seldom are. */
 const INSTANCE_NAME_US: Us = 600_000_000;
+/** Table mappings change with a change of the task only. */
+const MAPPINGS_US: Us = 300_000_000;
 /** The first pause after a look that failed in passing; doubled each time, never longer than the usual one. */
 const RETRY_MS = 5_000;
 
@@ -53,6 +56,7 @@ export class DmsCollector implements Collector {
   /** What each task was at the last look that saw it. */
   readonly #before = new Map<string, TaskState>();
   readonly #instances = new Map<string, { name: string | null; at: Us }>();
+  readonly #mappings = new Map<string, { left: LeftBehind; at: Us }>();
   #latencyAt: Us = -Infinity;
   #failures = 0;
   #failing: string | null = null;
@@ -87,6 +91,7 @@ export class DmsCollector implements Collector {
       ...this.#tasksReadings(value, value, at, at),
       ...this.#tablesReadings(tables, at, at),
       ...LATENCIES.map((name) => this.#dms(name, value, at, at)),
+      this.#listed(null, reason, at, at),
     ];
   }
 
@@ -137,11 +142,14 @@ export class DmsCollector implements Collector {
     const askedAt = clock.monotonicNow();
     let fault: LockgateError | null = null;
     const all: TablesJudged[] = [];
+    const listed: NonNullable<TaskTablesSeen['tables']>[number][] = [];
+    const unlisted: string[] = [];
     for (const [arn, task] of seen) {
       const name = parseDmsArn(arn);
       const unseen = noTask(arn, task) ?? (name === null ? `${arn} is no ARN of a task` : null);
       if (unseen !== null || name === null || task === null || task instanceof LockgateError) {
         all.push(allOf(unknownFor(unseen ?? 'unknown')));
+        unlisted.push(unseen ?? 'unknown');
         continue;
       }
       const tables = await orFault(() => asker.tables(arn, name, signal));
@@ -149,8 +157,20 @@ export class DmsCollector implements Collector {
       if (tables instanceof LockgateError) {
         fault ??= tables;
         all.push(allOf(unknownFor(reasonOf(tables))));
-      } else all.push(judgeTables(task.name, tables, task.tablesErrored));
+        unlisted.push(reasonOf(tables));
+        continue;
+      }
+      all.push(judgeTables(task.name, tables, task.tablesErrored));
+      if (tables.length === 0) unlisted.push(`DMS lists no table of ${task.name}`);
+      const left = await orFault(() => this.#leftBehind(asker, arn, task.name, signal));
+      if (aborted(signal)) return null;
+      if (left instanceof LockgateError) {
+        fault ??= left;
+        unlisted.push(reasonOf(left));
+      } else listed.push(...listTables(tables, left));
     }
+    const [why] = unlisted;
+    emit(this.#listed(why === undefined ? listed : null, why ?? null, askedAt, clock.monotonicNow()));
     const folded = Object.fromEntries(
       TABLE_VALUES.map((key) => [key, fold('sum', all.map((one) => one[key]))]), // prettier-ignore
     ) as Record<keyof TablesJudged, Value>;
@@ -229,6 +249,26 @@ export class DmsCollector implements Collector {
       }
     }
     return { latencies, fault };
+  }
+
+  /** What the task's mappings leave out of its tables, asked for now and then. */
+  async #leftBehind(asker: DmsReach['asker'], arn: string, task: string, signal: AbortSignal): Promise<LeftBehind> {
+    const now = this.link.clock.monotonicNow();
+    const known = this.#mappings.get(arn);
+    if (known !== undefined && now - known.at < MAPPINGS_US) return known.left;
+    const serverless = parseDmsArn(arn)?.kind === 'replication-config';
+    const found = serverless ? await asker.replicationConfig(arn, signal) : await asker.task(arn, true, signal);
+    const left = readMappings(found?.TableMappings);
+    if (left === null) {
+      const hint = 'look at the table mappings of the task in the console';
+      throw new SourceError('dms_mappings', `the table mappings of ${task} cannot be understood`, hint);
+    }
+    this.#mappings.set(arn, { left, at: now });
+    return left;
+  }
+
+  #listed(tables: TaskTablesSeen['tables'], reason: string | null, askedAt: Us, at: Us): TaskTablesSeen {
+    return { kind: 'task-tables', link: this.link.id, tables, reason, askedAt, at, freshUs: FRESH_US };
   }
 
   async #instanceName({ asker }: DmsReach, arn: string, signal: AbortSignal): Promise<string | null> {

@@ -1,5 +1,6 @@
 /** What DMS says of the tables of a task. Pure: the rows of its statistics come in. */
 import type { TableStatistics } from '@aws-sdk/client-database-migration-service';
+import type { LeftBehind } from './table-mappings.js';
 import { is, unknownFor, type Value } from './value.js';
 
 /** Tables that a reason names. */
@@ -51,6 +52,20 @@ export function judgeTables(
     ),
     ...judgeValidation(task, tables),
   };
+}
+
+/** States in which a table is not carried, or will not be. */
+const NOT_CARRIED: ReadonlySet<string> = new Set(['table does not exist', 'table cancelled', ERRORED]);
+
+/** The tables that a task lists, with what of each stays behind. */
+export function listTables(
+  tables: readonly TableStatistics[],
+  left: LeftBehind,
+): { schema: string; name: string; flaw: string | null }[] {
+  return tables.map(({ SchemaName: schema = '', TableName: name = '', TableState: state }) => {
+    const dead = NOT_CARRIED.has(stateOf(state)) ? `DMS says of it: ${state ?? ''}` : null;
+    return { schema, name, flaw: dead ?? left(schema, name) };
+  });
 }
 
 function judgeValidation(

@@ -22,6 +22,7 @@ import { doctor } from './setup/doctor.js';
 import { grants } from './setup/grants.js';
 import { setup } from './setup/setup.js';
 import { teardown } from './setup/teardown.js';
+import { sourceTables } from './source-tables.js';
 import { MysqlSideCollector } from './side.js';
 
 /** The engine `mysql`. */
@@ -63,6 +64,7 @@ function collectors(
     ...databases.map((db) => new MysqlSideCollector(db, context)),
     ...mysqlHeartbeats(databases, links, context, carriesBack),
     ...controlTables(databases, links, context),
+    ...sourceTables(databases, links, context),
     ...links.flatMap((link) => {
       const table = link.config.heartbeat.external ?? null;
       return table === null ? [] : [new ExternalHeartbeatCollector(link, table, context)];

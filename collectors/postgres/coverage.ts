@@ -102,7 +102,7 @@ export function chosenTables(
 }
 
 /** Every table that has rows of its own, by the table that it belongs to; partitions that are excluded by name left out. */
-function leavesOf(
+export function leavesOf(
   tables: ReadonlyMap<number, SourceTable>,
   chooser: TableChooser,
 ): ReadonlyMap<number, { table: SourceTable; chain: SourceTable[] }[]> {

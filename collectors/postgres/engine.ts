@@ -15,6 +15,7 @@ import { PhysicalCollector } from './physical.js';
 import { PositionsCollector } from './positions.js';
 import { sequencesBehind } from './sequences-question.js';
 import { SideCollector } from './side.js';
+import { sourceTables } from './source-tables.js';
 import { SharedSides } from '../session/shared-sides.js';
 import { identityOf } from '../session/side-identity.js';
 import { PostgresSide } from './fence-side.js';
@@ -59,7 +60,7 @@ function collectors(
     if (identity !== null) made.push(new IdentityWatch(db.name, chained, identity, context.clock));
   }
   made.push(...postgresHeartbeats(databases, links, context).collectors);
-  made.push(...controlTables(databases, links, context));
+  made.push(...controlTables(databases, links, context), ...sourceTables(databases, links, context));
   for (const { from, to, links: pair } of byPair(native, 'postgres-logical')) {
     made.push(new PositionsCollector(from, to, pair, context, { needs }));
     made.push(new ChainCollector(from, to, pair, context));

@@ -79,7 +79,9 @@ const MEASURED: ReadonlySet<string> = new Set([
 ]);
 
 /** What this version measures of a link by DMS: its row, and what its tasks and control tables tell. */
-const MEASURED_BY_DMS: ReadonlySet<string> = new Set(['lag', 'lag_low', 'running', 'errors', 'tables_syncing']);
+const MEASURED_BY_DMS: ReadonlySet<string> = new Set([
+  ...['lag', 'lag_low', 'running', 'errors', 'tables_syncing', 'tables_uncovered'],
+]);
 
 /** The mechanism of each link of a migration. */
 export type Vias = Readonly<Partial<Record<LinkName, LinkConfig['via'] | undefined>>>;

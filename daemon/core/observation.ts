@@ -29,7 +29,9 @@ export type Observation =
   | ChainBroken
   | LocalWatch
   | LocalWrites
-  | DirectionTouched;
+  | DirectionTouched
+  | SourceTablesSeen
+  | TaskTablesSeen;
 
 /** Receives observations as they are made; it never throws and never waits. */
 export type Emit = (observation: Observation) => void;
@@ -277,6 +279,38 @@ export interface DirectionTouched {
   at: Us;
 }
 
+/** The application tables of a link's source that it ought to carry; what carries them tells of its own by other means. */
+export interface SourceTablesSeen {
+  kind: 'source-tables';
+  link: LinkId;
+  /** Null with a reason when they could not be seen, or none was found. */
+  tables: readonly SourceTableSeen[] | null;
+  reason: string | null;
+  /** Just before the question was sent, from which its age counts. */
+  askedAt: Us;
+  at: Us;
+  freshUs: Us;
+}
+
+/** One table, and the partitions that hold its rows where it has none itself. */
+export interface SourceTableSeen {
+  schema: string;
+  name: string;
+  parts: readonly { schema: string; name: string }[];
+}
+
+/** The tables that the tasks of a link by DMS list. */
+export interface TaskTablesSeen {
+  kind: 'task-tables';
+  link: LinkId;
+  /** Null with a reason when they could not be seen. `flaw`: why rows or columns of it stay behind; null for none. */
+  tables: readonly { schema: string; name: string; flaw: string | null }[] | null;
+  reason: string | null;
+  askedAt: Us;
+  at: Us;
+  freshUs: Us;
+}
+
 /** When what an observation says was asked for; null where it tells of a fault or an event, which do not go out of date. */
 export function askedAtOf(o: Observation): Us | null {
   switch (o.kind) {
@@ -298,6 +332,9 @@ export function askedAtOf(o: Observation): Us | null {
       return o.rows === null ? null : (o.askedAt ?? o.at);
     case 'chain-seen':
       return o.askedAt ?? o.at;
+    case 'source-tables':
+    case 'task-tables':
+      return o.tables === null ? null : o.askedAt;
     default:
       return null;
   }

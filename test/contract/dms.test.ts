@@ -8,7 +8,7 @@ import { LazyAws } from '../../collectors/session/lazy-aws.js';
 import { dmsService } from '../../collectors/dms/service.js';
 import { RequestRate } from '../../collectors/session/request-rate.js';
 import type { DmsConfig } from '../../daemon/core/config.js';
-import type { DmsReading, LinkReading, Observation } from '../../daemon/core/observation.js';
+import type { DmsReading, LinkReading, Observation, TaskTablesSeen } from '../../daemon/core/observation.js';
 import { SystemClock } from '../../daemon/lifecycle/clock.js';
 import { DmsWorld, dmsArn, table } from '../support/aws/dms-world.js';
 import type { FakeAws } from '../support/aws/fake.js';
@@ -51,9 +51,11 @@ type Seen = LinkReading | DmsReading;
 /** The newest reading of each signal, and all of them. */
 class Sight {
   readonly all: Seen[] = [];
+  listed: TaskTablesSeen | null = null;
 
   readonly emit = (o: Observation): void => {
     if (o.kind === 'link-reading' || o.kind === 'dms-reading') this.all.push(o);
+    if (o.kind === 'task-tables') this.listed = o;
   };
 
   newest(signal: string): Seen | undefined {
@@ -124,6 +126,30 @@ describe('a DMS task', () => {
       WithoutSettings: true,
       MaxRecords: 100,
     });
+  });
+
+  it('tells which tables it carries whole, by its statistics and its table mappings', async () => {
+    const filters = [{ 'filter-type': 'source', 'column-name': 'id', 'filter-conditions': [] }];
+    const of = (name: string, more: object) => ({
+      ...{ 'rule-type': 'selection', 'rule-id': name, 'rule-name': name, 'rule-action': 'include', ...more },
+      'object-locator': { 'schema-name': 'app', 'table-name': name },
+    });
+    const TableMappings = JSON.stringify({ rules: [of('orders', {}), of('users', { filters })] });
+    const arn = world.addTask('SHOP', ['orders', 'users'], { TableMappings });
+    const sight = watch(configOf(arn));
+    await sight.until('dms.tables_pending', { value: 0 });
+    await vi.waitFor(() => expect(sight.listed?.tables).toHaveLength(2));
+    expect(sight.listed).toMatchObject({
+      link: 'shop/forward',
+      tables: [
+        { schema: 'app', name: 'orders', flaw: null },
+        { schema: 'app', name: 'users', flaw: 'the task filters its rows' },
+      ],
+    });
+    world.set(arn, { TableMappings: '{' });
+    const other = watch(configOf(arn));
+    await vi.waitFor(() => expect(other.listed?.reason).toMatch(/table mappings of shop cannot be understood/));
+    expect(other.listed?.tables).toBeNull();
   });
 
   it.each(['stopped', 'failed', 'modifying', 'something-new-of-2031', 'Running'])(

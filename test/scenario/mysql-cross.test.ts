@@ -151,7 +151,8 @@ describe.each(ways)('heartbeats from $from to $to by whatever copies the rows', 
         expect(signals.get(`forward.${name}`)).toMatchObject({ state: 'unknown' });
         expect(signals.get(`forward.${name}`)?.reason).toMatch(/applied position|only the heartbeat row/);
       }
-      for (const name of ['continuity', 'tables_uncovered', 'backlog_bytes', 'runway']) {
+      expect(signals.get('forward.tables_uncovered')).toMatchObject({ state: 'ok', value: 0, reason: null });
+      for (const name of ['continuity', 'backlog_bytes', 'runway']) {
         expect(signals.get(`forward.${name}`)).toMatchObject({ state: 'unknown' });
         expect(signals.get(`forward.${name}`)?.reason, name).toContain('comes by DMS');
       }

@@ -242,7 +242,8 @@ export async function startCrossScenario(options: CrossOptions): Promise<CrossSc
     const aws = await startFakeAws();
     cleanups.push(() => aws.close());
     const dms = new DmsWorld(aws);
-    const task = dms.addTask('SHOP', ['orders', 'lg_truth']);
+    const schema = from.side.engine === 'mysql' ? database : 'public';
+    const task = dms.addTask('SHOP', [`${schema}.orders`, `${schema}.lg_truth`]);
     await to.side.ask(to.side.engine === 'mysql' ? 'create database awsdms_control' : 'create schema awsdms_control');
     await to.side.ask(`create table ${controlTable} (TASK_NAME varchar(128), ERROR_TIME timestamp)`);
     const pair: CrossPair = {

@@ -106,7 +106,7 @@ function ofLink(link: 'forward' | 'reverse', name: string, phase: Phase, s: Setu
     case 'continuity':
       return via === 'dms' ? null : 1;
     case 'tables_uncovered':
-      return via === 'dms' ? null : 0;
+      return 0;
     case 'tables_syncing':
       return via === 'mysql' ? null : 0;
     case 'errors':

@@ -75,6 +75,7 @@ export class DmsWorld {
       Status: 'running',
       ReplicationTaskStartDate: new Date('2026-11-27T08:00:00Z'),
       ReplicationTaskSettings: '{}',
+      TableMappings: MAPPINGS,
       ReplicationTaskStats: { FullLoadProgressPercent: 100, TablesLoaded: tables.length, TablesErrored: 0 },
       ...more,
     });
@@ -91,11 +92,22 @@ export class DmsWorld {
   }
 }
 
-/** A table that is loaded and not validated. */
+/** All tables of all schemas. */
+const MAPPINGS = JSON.stringify({
+  rules: [
+    {
+      ...{ 'rule-type': 'selection', 'rule-id': '1', 'rule-name': '1', 'rule-action': 'include', filters: [] },
+      'object-locator': { 'schema-name': '%', 'table-name': '%' },
+    },
+  ],
+});
+
+/** A table that is loaded and not validated; of the schema `app` unless one is given before a dot. */
 export function table(name: string, more: Partial<TableStatistics> = {}): TableStatistics {
+  const [TableName = '', SchemaName = 'app'] = name.split('.').reverse();
   return {
-    SchemaName: 'app',
-    TableName: name,
+    SchemaName,
+    TableName,
     TableState: 'Table completed',
     ValidationState: 'Not enabled',
     LastUpdateTime: new Date('2026-11-27T08:00:00Z'),
