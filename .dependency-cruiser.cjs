@@ -29,6 +29,7 @@ module.exports = {
           '^collectors/$1/',
           '^collectors/collector\\.ts$',
           '^collectors/(heartbeat|session)/',
+          '^collectors/verify/port\\.ts$',
         ],
       },
     },
@@ -36,7 +37,10 @@ module.exports = {
       name: 'contract-knows-only-the-core',
       severity: 'error',
       from: { path: '^collectors/collector\\.ts$' },
-      to: { path: OURS, pathNot: ['^daemon/core/', '^collectors/heartbeat/hub\\.ts$'] },
+      to: {
+        path: OURS,
+        pathNot: ['^daemon/core/', '^collectors/heartbeat/hub\\.ts$', '^collectors/verify/port\\.ts$'],
+      },
     },
     {
       name: 'alerts-know-only-the-core',

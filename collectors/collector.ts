@@ -5,6 +5,7 @@ import type { DirectionRows, Emit, Observation } from '../daemon/core/observatio
 import type { Position } from '../daemon/core/position.js';
 import type { LinkId } from '../daemon/core/signal.js';
 import type { HeartbeatHub } from './heartbeat/hub.js';
+import type { DataPort } from './verify/port.js';
 
 export type { Emit } from '../daemon/core/observation.js';
 
@@ -184,6 +185,8 @@ export interface EnginePort {
   collectors(databases: readonly DatabaseConfig[], links: readonly LinkPlan[], context: CollectorContext): Collector[];
   /** What fences and changes of direction ask of a database of this engine. */
   side(database: DatabaseConfig, context: CollectorContext): SidePort;
+  /** What verification asks of a database of this engine. */
+  data(database: DatabaseConfig, context: CollectorContext): DataPort;
   /** The least-privilege SQL for one database, without connecting: roles and grants, heartbeat table, publication, trigger. */
   grants(database: DatabaseConfig, links: readonly LinkPlan[]): SqlStep[];
   /**

@@ -2,6 +2,7 @@
 import type { Clock } from './core/clock.js';
 import { US_PER_S, wallIso } from './core/clock.js';
 import type { Config, MigrationConfig } from './core/config.js';
+import { Refusal } from './core/errors.js';
 import {
   findSignal,
   signalNames,
@@ -29,6 +30,8 @@ import type {
   SideJson,
   SignalJson,
   VerdictJson,
+  VerifyJson,
+  VerifyRowJson,
 } from './http/port.js';
 import { IsoMemory, signalJson, verdictJson, type Instant, type SteadyLook } from './render.js';
 import type { Fences } from './fences.js';
@@ -204,6 +207,23 @@ export class View implements DaemonPort {
 
   onFence(migration: string, listener: () => void): () => void {
     return this.parts.fences.onChange(migration, listener);
+  }
+
+  startVerify(migration: string): Promise<{ pass: string }> {
+    return Promise.reject(new Refusal(409, 'not_configured', `${migration} has no \`verify\` section`));
+  }
+
+  stopVerify(migration: string): Promise<{ pass: string }> {
+    return this.startVerify(migration);
+  }
+
+  verification(migration: string): VerifyJson | undefined {
+    if (!this.parts.config().migrations.has(migration)) return undefined;
+    return { running: null, last: null, next_at: null, narrower: null, tables: [] };
+  }
+
+  verifyRows(migration: string): Promise<VerifyRowJson[]> {
+    return this.startVerify(migration).then(() => []);
   }
 
   changeDirection(change: DirectionChange): Promise<DirectionChangeJson> {

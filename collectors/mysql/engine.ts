@@ -1,9 +1,11 @@
 /** MySQL and MariaDB as the rest of lockgate sees them. */
 import type { DatabaseConfig } from '../../daemon/core/config.js';
+import { InvariantError } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
+import type { DataPort } from '../verify/port.js';
 import { IdentityWatch } from '../session/identity-watch.js';
 import { SideIdentity, identified } from '../session/side-identity.js';
 import { catalogWatch } from './catalog.js';
@@ -30,11 +32,16 @@ export const mysqlEngine: EnginePort = {
   engine: 'mysql',
   collectors,
   side: (database, context) => new MysqlFenceSide(database, context),
+  data,
   grants,
   setup,
   teardown,
   doctor,
 };
+
+function data(database: DatabaseConfig): DataPort {
+  return { database: database.name, engine: 'mysql', open: () => Promise.reject(new InvariantError('not built yet')) };
+}
 
 function collectors(
   configured: readonly DatabaseConfig[],

@@ -1,8 +1,10 @@
 /** PostgreSQL as the rest of lockgate sees it. */
 import type { DatabaseConfig } from '../../daemon/core/config.js';
+import { InvariantError } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { Collector, CollectorContext, Emit, EnginePort, LinkPlan, SidePort } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
+import type { DataPort } from '../verify/port.js';
 import { CatalogWatch } from './catalog-watch.js';
 import { ChainCollector } from './chain.js';
 import { logicalCoverage, physicalCoverage } from './coverage-question.js';
@@ -25,7 +27,24 @@ import { setup } from './setup/setup.js';
 import { teardown } from './setup/teardown.js';
 
 /** The engine `postgres`. */
-export const postgresEngine: EnginePort = { engine: 'postgres', collectors, side, grants, setup, teardown, doctor };
+export const postgresEngine: EnginePort = {
+  engine: 'postgres',
+  collectors,
+  side,
+  data,
+  grants,
+  setup,
+  teardown,
+  doctor,
+};
+
+function data(database: DatabaseConfig): DataPort {
+  return {
+    database: database.name,
+    engine: 'postgres',
+    open: () => Promise.reject(new InvariantError('not built yet')),
+  };
+}
 
 function side(database: DatabaseConfig, context: CollectorContext): SidePort {
   const sides = context.sides ?? new SharedSides(context.clock, context.homes ?? null);

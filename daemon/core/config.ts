@@ -122,6 +122,8 @@ export interface MigrationConfig {
   dns?: ReadonlyMap<string, DnsConfig>;
   /** Windows in which alerts are silent; left out like none. */
   maintenance?: readonly MaintenanceWindow[];
+  /** Left out: the data is not compared. */
+  verify?: VerifyConfig;
 }
 
 /** A number that a monitoring system is asked for. */
@@ -143,6 +145,39 @@ export interface PrometheusQuery {
   query: string;
   /** The whole `Authorization` header; null: none. */
   authorization: Secret | null;
+}
+
+/** How the data of both sides is compared. */
+export interface VerifyConfig {
+  /** When passes start, as a cron expression in UTC; null: only on demand. */
+  schedule: string | null;
+  /** Patterns of tables by the source's names; null: what the forward link ought to carry, else all application tables. */
+  tables: readonly string[] | null;
+  exclude: readonly string[];
+  /** Columns that may differ, by table. */
+  ignoreColumns: ReadonlyMap<string, readonly string[]>;
+  /** Only rows that fulfil all of these are compared, by table. */
+  filters: ReadonlyMap<string, readonly RowFilter[]>;
+  /** Schema on the target by schema on the source, where they differ. */
+  schemas: ReadonlyMap<string, string>;
+  /** How long one comparison of a range may take on a side. */
+  chunkUs: Us;
+  /** Share of the time that the side which carries the writes may be busy with comparing, above 0 and at most 1. */
+  sourceShare: number;
+  /** It pauses while the lag of the active link is above this, or unknown. */
+  pauseAboveLagUs: Us;
+  /** It pauses while other clients of the side that carries the writes execute more statements than this; null: never. */
+  pauseAboveRunning: number | null;
+  /** What stands for values that the other engine cannot hold, by name (`zero_date`, `infinity`); null is NULL. */
+  standIns: ReadonlyMap<string, string | null>;
+}
+
+/** One condition on a column; the name is quoted and the value bound wherever it is used. */
+export interface RowFilter {
+  column: string;
+  op: '=' | '<>' | '<' | '<=' | '>' | '>=' | 'is null' | 'is not null';
+  /** Null for `is null` and `is not null`. */
+  value: string | null;
 }
 
 /** One metric of CloudWatch. */

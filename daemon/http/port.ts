@@ -176,6 +176,51 @@ export interface DaemonEvent {
   data: unknown;
 }
 
+/** The JSON of verification; field names are part of the outside interface. */
+export interface VerifyJson {
+  running: {
+    pass: string;
+    started_at: string;
+    tables_done: number;
+    tables_total: number;
+    rows_done: number;
+    rows_estimated: number;
+    eta_seconds: number | null;
+    table: string | null;
+    paused: string | null;
+  } | null;
+  last: { pass: string; started_at: string; ended_at: string; complete: boolean; reason: string | null } | null;
+  /** When the next pass begins of itself; null without a schedule. */
+  next_at: string | null;
+  /** What the patterns leave out of what the links ought to carry; null when nothing. */
+  narrower: string | null;
+  tables: VerifyTableJson[];
+}
+
+/** The newest comparison of one table, or that there is none. */
+export interface VerifyTableJson {
+  table: string;
+  /** `unknown`: selected, and not compared yet, or what was compared does not count any more. */
+  state: 'match' | 'mismatch' | 'not-settled' | 'not-covered' | 'unknown';
+  reason: string | null;
+  compared_at: string | null;
+  source_rows: number | null;
+  target_rows: number | null;
+  rows_compared: number;
+  ignored_columns: string[];
+  mismatched_rows: number | null;
+  mismatched_at_least: boolean;
+  mismatches: { kind: 'missing' | 'extra' | 'different'; key: Record<string, string> }[];
+  mismatches_truncated: boolean;
+}
+
+/** A row as both sides hold it, for a person who asked for it; null: the side has no such row. */
+export interface VerifyRowJson {
+  key: Record<string, string>;
+  source: Record<string, string | null> | null;
+  target: Record<string, string | null> | null;
+}
+
 export interface CollectorStatus {
   name: string;
   up: boolean;
@@ -222,6 +267,17 @@ export interface DaemonPort {
   onFence(migration: string, listener: () => void): () => void;
   /** Declares a change of direction; rejects with a Refusal (409 not as expected, not drained, not silent; 503). */
   changeDirection(change: DirectionChange): Promise<DirectionChangeJson>;
+  /**
+   * Starts a pass over these tables (null: all); rejects with a Refusal (409 while one runs, with its id, or where
+   * verification is not configured or the direction is unknown; 404 for a table that is not selected; 503).
+   */
+  startVerify(migration: string, asked: { tables: string[] | null; actor: string }): Promise<{ pass: string }>;
+  /** Ends the running pass; rejects with a Refusal (409) when none runs. */
+  stopVerify(migration: string, actor: string): Promise<{ pass: string }>;
+  /** What is known of the data of a migration; undefined when there is no such migration. */
+  verification(migration: string): VerifyJson | undefined;
+  /** Rows of a table as both sides hold them, at most 20; never kept anywhere. */
+  verifyRows(migration: string, table: string, keys: Record<string, string>[]): Promise<VerifyRowJson[]>;
   /** Live events; returns the unsubscribe function. */
   subscribe(listener: (event: DaemonEvent) => void): () => void;
   /** Events after `id` that are still in the bounded buffer; null when `id` is older than the buffer or from another process. */

@@ -12,6 +12,8 @@ import type {
   MigrationJson,
   SignalJson,
   VerdictJson,
+  VerifyJson,
+  VerifyRowJson,
 } from '../../daemon/http/port.js';
 import { Refusal } from '../../daemon/core/errors.js';
 import type { Attestation, JournalEntry } from '../../daemon/store/store.js';
@@ -309,6 +311,24 @@ export class FakePort implements DaemonPort {
     this.fenceList = known ? this.fenceList.map((f) => (f.id === id ? changed : f)) : [changed, ...this.fenceList];
     for (const listener of [...this.fenceListeners]) listener();
     return changed;
+  }
+
+  verify: VerifyJson = { running: null, last: null, next_at: null, narrower: null, tables: [] };
+
+  startVerify(): Promise<{ pass: string }> {
+    return Promise.resolve({ pass: 'p1' });
+  }
+
+  stopVerify(): Promise<{ pass: string }> {
+    return Promise.resolve({ pass: 'p1' });
+  }
+
+  verification(): VerifyJson | undefined {
+    return this.verify;
+  }
+
+  verifyRows(): Promise<VerifyRowJson[]> {
+    return Promise.resolve([]);
   }
 
   changeDirection(change: DirectionChange): Promise<DirectionChangeJson> {
