@@ -9,6 +9,12 @@ import { bypassGrant, quoted, readGrant } from './verify-errors.js';
  * that may not be read is known all the same.
  */
 
+/** What is compared of `pg_class c` with `pg_namespace n`: the application's tables, of partitioned ones their parents only. */
+export const COMPARABLE = `c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence IN ('p', 'u')
+       AND c.oid >= 16384 AND ${APPLICATION_SCHEMA} AND c.relname !~ '^awsdms_'
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                        AND e.objid = c.oid AND e.objsubid = 0 AND e.deptype = 'e')`;
+
 /** A column as its own server has it, besides what both sides need to know. */
 export interface ColumnFacts {
   readonly shape: ColumnShape;
@@ -115,10 +121,7 @@ export function catalogSql(version: number): string {
   WITH RECURSIVE wanted AS (
     SELECT c.oid, n.oid AS schema_oid, n.nspname AS schema, c.relname AS name, c.relkind, c.relpersistence
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence IN ('p', 'u') AND c.oid >= 16384
-       AND ${APPLICATION_SCHEMA} AND c.relname !~ '^awsdms_'
-       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                        AND e.objid = c.oid AND e.objsubid = 0 AND e.deptype = 'e')
+     WHERE ${COMPARABLE}
        AND ($1::pg_catalog.text[] IS NULL OR (n.nspname::pg_catalog.text, c.relname::pg_catalog.text) IN (
              SELECT w.s, w.t FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS w (s, t)))
   ), below AS (

@@ -1,7 +1,11 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { LinkPlan, SqlStep } from '../../collectors/collector.js';
 import { postgresEngine } from '../../collectors/postgres/engine.js';
+import { rowReading, rowRevocation } from '../../collectors/postgres/setup/reading-objects.js';
+import { sidePlan } from '../../collectors/postgres/setup/side-plan.js';
 import { ShapeChanged, TooSlow, type DataSession } from '../../collectors/verify/port.js';
+import type { VerifyConfig } from '../../daemon/core/config.js';
 import { SourceError, TransientError } from '../../daemon/core/errors.js';
 import { startPostgres, type PostgresServer } from '../../deploy/demo/postgres-server.js';
 import {
@@ -15,7 +19,7 @@ import {
   specOf,
 } from '../support/data-reading.js';
 import { CHANGES } from '../support/data-types.js';
-import { contextOf, databaseAt } from '../support/listening.js';
+import { contextOf, databaseAt, planOf } from '../support/listening.js';
 
 const collated = `CREATE COLLATION und (provider = icu, locale = 'und'); CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`;
 
@@ -261,6 +265,36 @@ describe('the data of a PostgreSQL database', () => {
     await run('ALTER ROLE lg BYPASSRLS');
     expect((await shapeOf(other, 'guarded')).unreadable).toBeNull();
     expect((await other.reader(specOf(guarded)).digest(ALL, LIMIT)).rows).toBe(2);
+  });
+
+  it('may read what setup grants where the data is compared, until teardown', async () => {
+    await run(
+      `CREATE SCHEMA "My ""Shop"; CREATE TABLE "My ""Shop"."Its rows" (id int PRIMARY KEY); CREATE TABLE "My ""Shop".more (id int)`,
+    );
+    const db = databaseAt('app', server.adminUrl('app'), { name: 'lg', password: 'lg' });
+    const link = planOf(db, databaseAt('other', server.adminUrl('other')), { via: 'postgres-logical', flows: ['s'] });
+    const told = (links: LinkPlan[]): SqlStep[] =>
+      postgresEngine.grants(db, links).filter(({ why }) => /compare the data/.test(why));
+    expect(told([link])).toEqual([]);
+    const [step] = told([{ ...link, verify: {} as VerifyConfig }]);
+    const plan = sidePlan(db, [{ ...link, verify: {} as VerifyConfig }]);
+    const [user] = plan.users;
+    if (user === undefined) throw new RangeError('there is no user');
+    const granted = async (): Promise<boolean> =>
+      (await admin.query<{ ok: boolean }>(`SELECT ${rowReading(plan, user).check} AS ok`)).rows[0]?.ok === true;
+    expect(await granted()).toBe(false);
+    await run(step?.sql ?? '');
+    expect(await granted()).toBe(true);
+    const other = await open({ name: 'lg', password: 'lg' });
+    expect((await other.tables(LIMIT)).filter((t) => t.unreadable !== null)).toEqual([]);
+    const { present, sql } = rowRevocation(user);
+    const left = async (): Promise<boolean> =>
+      (await admin.query<{ ok: boolean }>(`SELECT ${present} AS ok`)).rows[0]?.ok === true;
+    expect(await left()).toBe(true);
+    await run(sql);
+    expect(await left()).toBe(false);
+    expect((await shapeOf(other, 'more', 'My "Shop')).unreadable).toMatch(/GRANT USAGE ON SCHEMA "My ""Shop" TO "lg"/);
+    await run(step?.sql ?? '');
   });
 
   it('has a statement ended that takes too long, and goes on', async () => {
