@@ -3,7 +3,7 @@ import { validateDetailed } from 'node-cron';
 import type { RowFilter, VerifyConfig } from '../core/config.js';
 import { parseRowFilter } from '../core/row-filter.js';
 import { didYouMean } from '../core/suggest.js';
-import { parseTableName, parseTablePattern, tableNameText } from '../core/table-pattern.js';
+import { parseTablePattern } from '../core/table-pattern.js';
 import { formatDurationUs } from '../core/units.js';
 import { microseconds } from './links.js';
 import type { Path } from './locate.js';
@@ -23,7 +23,7 @@ const DEFAULT_PAUSE_RUNNING = 50;
 /** Values that one engine holds and another cannot, by the name a stand-in is configured under. */
 const STAND_INS = ['zero_date', 'infinity', 'out_of_range'];
 
-const TABLE_HINT = 'write it like `public.users`; a name with a dot, star or quote goes in double quotes';
+const TABLE_HINT = 'write it like `public.users` or `public.*`; a name with a dot, star or quote goes in double quotes';
 
 /** Checks and resolves the section; null without one. What is wrong was reported and is left out. */
 export function resolveVerify(migration: string, raw: RawMigration, scope: Scope): VerifyConfig | null {
@@ -81,7 +81,7 @@ function checkPatterns(raw: RawVerify, key: 'tables' | 'exclude', path: Path, sc
   }
 }
 
-/** A mapping by table, under the one way to write each table's name. */
+/** A mapping by table, or by pattern of tables. */
 function byTable<T, R>(
   raw: Readonly<Record<string, T | undefined>> | undefined,
   path: Path,
@@ -90,19 +90,13 @@ function byTable<T, R>(
 ): Map<string, R> {
   const found = new Map<string, R>();
   for (const key of scope.source.keys(path)) {
-    const table = parseTableName(key);
     const at = [...path, key];
-    if (table === null) {
+    if (parseTablePattern(key) === null) {
       scope.problems.add(at, 'this is not the name of a table', TABLE_HINT, { key: true });
       continue;
     }
-    const name = tableNameText(table.schema, table.name);
-    if (found.has(name)) {
-      scope.problems.add(at, `the table \`${name}\` is named twice`, 'put both into one entry', { key: true });
-      continue;
-    }
     const value = raw?.[key];
-    if (value !== undefined) found.set(name, resolve(value, at));
+    if (value !== undefined) found.set(key.trim(), resolve(value, at));
   }
   return found;
 }

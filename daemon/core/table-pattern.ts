@@ -63,18 +63,3 @@ export class TableChooser {
     return idle?.text ?? null;
   }
 }
-
-/** The name of one table, written like a pattern without stars; null when it is none. */
-export function parseTableName(text: string): { schema: string; name: string } | null {
-  const m = /^("(?:[^"]|"")+"|[^".\s*]+)\.("(?:[^"]|"")+"|[^".\s*]+)$/.exec(text.trim());
-  if (m === null) return null;
-  const plain = (part = ''): string => (part.startsWith('"') ? part.slice(1, -1).replaceAll('""', '"') : part);
-  return { schema: plain(m[1]), name: plain(m[2]) };
-}
-
-/** The one way to write a table's name: in double quotes only where a dot, a star, a quote or white space is in it. */
-export function tableNameText(schema: string, name: string): string {
-  const part = (text: string): string =>
-    /[".*\s]/.test(text) || text === '' ? `"${text.replaceAll('"', '""')}"` : text;
-  return `${part(schema)}.${part(name)}`;
-}

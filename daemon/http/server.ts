@@ -266,10 +266,10 @@ function toProblem(error: unknown): Problem {
     });
   }
   if (error instanceof Refusal) {
-    const { status, code, message, hint } = error;
+    const { status, code, message, hint, extra } = error;
     return new Problem(status, code, message, {
       ...(status === 503 ? { headers: { 'retry-after': String(LIMITS.retryAfterSeconds) } } : {}),
-      ...(hint === null ? {} : { extra: { hint } }),
+      extra: { ...(hint === null ? {} : { hint }), ...extra },
     });
   }
   if (error instanceof UsageError) return new Problem(400, error.code, withHint(error));
