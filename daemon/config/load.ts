@@ -5,7 +5,6 @@ import type { ConditionContext } from '../core/condition.js';
 import type { Config, DatabaseConfig, LinkConfig, MigrationConfig } from '../core/config.js';
 import { ConfigError, InvariantError } from '../core/errors.js';
 import type { LinkName, SignalContext } from '../core/signal.js';
-import { refuseUnavailable } from './available.js';
 import { resolveDaemon } from './daemon.js';
 import { resolveDatabase } from './databases.js';
 import { checkCircles, resolveGate, type PlacedGate } from './gates.js';
@@ -26,6 +25,7 @@ import {
   resolveCloudWatch,
   resolveMigrationServices,
 } from './services.js';
+import { resolveVerify } from './verify.js';
 import { warnOfGates, warnOfRules } from './warnings.js';
 
 export { explainConfig } from './explain.js';
@@ -72,7 +72,6 @@ export function loadConfig(input: ConfigInput): Config {
   const secrets = new SecretReader(input.env, input.readFile, (path) => besideFile(file, path));
   const { templates, broken } = expandPlaceholders(tree, secrets, problems);
   // Before the shape is checked, because that takes what is wrong out of the tree.
-  refuseUnavailable(tree, problems);
   const raw = checkShape(tree, source, problems, broken);
   const scope = new Scope(source, problems, secrets, templates);
 
@@ -161,7 +160,10 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
     gates.forEach(place);
     configs.set(
       name,
-      migrations.assembleMigration(name, written, own, gates, resolveMigrationServices(name, written, context, scope)),
+      migrations.assembleMigration(name, written, own, gates, {
+        ...resolveMigrationServices(name, written, context, scope),
+        verify: resolveVerify(name, written, scope),
+      }),
     );
   }
   requireSome(configs, 'migrations', scope);
@@ -178,6 +180,7 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
   const viasOf = (name: string) => ({
     forward: raw.migrations?.[name]?.forward?.via,
     reverse: raw.migrations?.[name]?.reverse?.via,
+    verify: raw.migrations?.[name]?.verify !== undefined,
   });
   warnOfGates(placed, viasOf, scope);
   migrations.warnOfSharedFlows(links, scope);
