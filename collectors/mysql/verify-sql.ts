@@ -6,7 +6,7 @@ import { canonical, nativeRow, ownText } from './verify-forms.js';
 import { filterSql, inRange, isOneOf, orderOf, type KeyPart } from './verify-keys.js';
 
 /** More than all hashes of a table can amount to: what a row counts whose text the server could not make. */
-const UNMADE = `${'1'.padEnd(41, '0')}`;
+const UNMADE = '1'.padEnd(41, '0');
 /** Keeps the servers from putting a subquery into the outer one, which would make each row's text once for each use. */
 const APART = 'LIMIT 18446744073709551615';
 
@@ -41,7 +41,7 @@ export class ReadStatements {
     this.#filters = spec.where.map((filter) => filterSql(of(filter.column), filter));
     this.#columns = spec.columns.map((read) => ({ read, facts: of(read.shape.name) }));
     this.#texts = this.#columns.map(({ read, facts: f }) => this.#textOf(f, read));
-    this.oddColumns = spec.columns.flatMap((c, i) => (this.#texts[i]?.odd == null ? [] : [c.shape.name]));
+    this.oddColumns = spec.columns.flatMap((c, i) => ((this.#texts[i]?.odd ?? null) === null ? [] : [c.shape.name]));
     this.softs = spec.columns.filter((c) => c.soft !== null).length;
     this.#keys =
       spec.key?.map(({ shape, as, by }) => {
