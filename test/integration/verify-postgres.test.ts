@@ -431,6 +431,32 @@ describe('the data of a PostgreSQL database', () => {
     expect(mark?.soft).toEqual(columns.filter(([type]) => soft(type)).map(([, , text]) => text));
   });
 
+  it('writes it alike on a server of another encoding, whose own hashes are its own', async () => {
+    await run(`CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'`);
+    const client = new pg.Client({ connectionString: server.adminUrl('latin') });
+    await client.connect();
+    await client.query(
+      `CREATE TABLE words (w text PRIMARY KEY, b bit(3)); INSERT INTO words VALUES ('é', '101'), ('z', '001'), ('ä ', NULL)`,
+    );
+    await client.end();
+    const port = postgresEngine.data(databaseAt('latin', server.adminUrl('latin')), contextOf());
+    const latin = await port.open(new AbortController().signal);
+    opened.push(latin);
+    expect(latin.traits.probe).not.toBe(session.traits.probe);
+    const shape = await shapeOf(latin, 'words');
+    expect(shape.columns[0]?.order).toBe('bytes of LATIN1');
+    const reader = latin.reader(specOf(shape, { form: 'canonical', by: 'bytes' }));
+    const rows = [
+      ['é', '5'],
+      ['z', '1'],
+      ['ä ', null],
+    ];
+    expect((await reader.digest(ALL, LIMIT)).sum).toBe(canonicalDigest(rows));
+    expect((await reader.marks(ALL, 5, LIMIT)).map((m) => m.key)).toEqual([['z'], ['ä '], ['é']]);
+    expect((await reader.digest({ after: ['z'], upTo: ['ä '] }, LIMIT)).rows).toBe(1);
+    expect(await reader.lookup([['é']], LIMIT)).toHaveLength(1);
+  });
+
   it('counts what the other engine cannot hold, or lets something stand for it', async () => {
     await run(`CREATE TABLE odd (id int PRIMARY KEY, n numeric, f float8, d date, t timestamptz);
       INSERT INTO odd VALUES (1, 'NaN', 'Infinity', 'infinity', '0044-03-15 00:00+00 BC'), (2, '-Infinity', 'NaN', '10000-01-01', '-infinity'),
