@@ -36,15 +36,14 @@ export class ReadStatements {
     this.#utf8 = encoding === 'UTF8';
     this.#native = spec.form === 'native';
     this.#texts = spec.columns.map((column) => this.#column(column));
-    this.oddColumns = spec.columns.flatMap((c, i) => (this.#texts[i]?.odd == null ? [] : [c.shape.name]));
+    this.oddColumns = spec.columns.flatMap((c, i) => ((this.#texts[i]?.odd ?? null) === null ? [] : [c.shape.name]));
     this.#soft = spec.columns.flatMap((c, i) => (c.soft === null ? [] : [i]));
     this.#keys =
       spec.key?.map((k) => {
         const column = this.#name(k.shape.name);
         const cast = this.#factsOf(k.shape.name).cast;
         const text = this.#keyText(k.shape.name, k.shape.family, k.as);
-        if (k.by === 'index')
-          return { column, text, order: column, bound: (p) => this.#bound(p, k.shape.family, cast) };
+        if (k.by === 'index') return { column, text, order: column, bound: (p) => `${p}::${cast}` };
         return this.#utf8
           ? { column, text, order: `(${text} COLLATE "C")`, bound: (p) => `${p}::pg_catalog.text` }
           : { column, text, order: convert(text), bound: (p) => convert(`${p}::pg_catalog.text`) };
@@ -103,7 +102,7 @@ export class ReadStatements {
       const where = this.#where(null, values);
       values.push(keys.map((k) => k[0] ?? ''));
       const of = `${this.#hash()} = ANY ($${String(values.length)}::pg_catalog.text[])`;
-      return { text: `${this.#grouped(this.#hashed(where), ` WHERE ${of}`)}`, values };
+      return { text: this.#grouped(this.#hashed(where), ` WHERE ${of}`), values };
     }
     const [from, where] = this.#sought(keys, values);
     return { text: this.#marked(from, where), values };
@@ -168,12 +167,6 @@ export class ReadStatements {
     for (const { when } of form.odd)
       text = `CASE WHEN ${when} THEN ${own(x, family)}::pg_catalog.text ELSE ${text} END`;
     return `(${text})`;
-  }
-
-  /** A key's text as a value that the index knows. */
-  #bound(parameter: string, family: ReadColumn['as'], cast: string): string {
-    if (!this.#native && family === 'bit') throw new InvariantError('bit strings are not ordered by their numbers');
-    return `${parameter}::${cast}`;
   }
 
   #needKeys(): readonly KeyParts[] {
@@ -353,7 +346,7 @@ interface KeyParts {
   /** What its range is cut and ordered by. */
   readonly order: string;
   /** A parameter with a key's text, as `order` is compared with it. */
-  bound(parameter: string): string;
+  readonly bound: (parameter: string) => string;
 }
 
 /** The value as this server prints it; padding is none of it. */

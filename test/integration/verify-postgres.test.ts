@@ -34,7 +34,9 @@ describe('the data of a PostgreSQL database', () => {
     opened.push(made);
     return made;
   };
-  const run = async (sql: string): Promise<void> => void (await admin.query(sql));
+  const run = async (sql: string): Promise<void> => {
+    await admin.query(sql);
+  };
 
   beforeAll(async () => {
     server = await startPostgres({ major: 18, name: 'verify', database: 'app' });
@@ -320,6 +322,10 @@ describe('the data of a PostgreSQL database', () => {
       'ALTER TABLE moving ALTER COLUMN id TYPE text',
       'ALTER TABLE moving RENAME TO moved; CREATE VIEW moving AS SELECT * FROM moved',
     ];
+    await run('CREATE TABLE wider (id int PRIMARY KEY, v varchar(5))');
+    const narrow = specOf(await shapeOf(session, 'wider'));
+    await run('ALTER TABLE wider ALTER COLUMN v TYPE varchar(6)');
+    await expect(session.reader(narrow).digest(ALL, LIMIT)).rejects.toThrow(ShapeChanged);
     for (const change of changes) {
       await run('DROP VIEW IF EXISTS moving; DROP TABLE IF EXISTS moved').catch(() => undefined);
       await run(
@@ -339,6 +345,7 @@ describe('the data of a PostgreSQL database', () => {
       shapeOf(of, 'kinds')
         .then((shape) => of.reader(specOf(shape)).digest(ALL, LIMIT))
         .then(({ sum }) => sum);
+    await run('UPDATE kinds SET c7 = 1 / 3.0::float8 WHERE id = 2');
     const expected = await reader(session);
     await run(`CREATE ROLE odd LOGIN SUPERUSER PASSWORD 'lg'; ALTER ROLE odd SET DateStyle = 'German, DMY';
       ALTER ROLE odd SET TimeZone = 'Asia/Tokyo'; ALTER ROLE odd SET IntervalStyle = 'iso_8601';
@@ -429,6 +436,32 @@ describe('the data of a PostgreSQL database', () => {
     const [mark] = await reader.marks(ALL, 1, LIMIT);
     expect(mark?.hash).toBe(canonicalHash(hard).toString('hex', 0, 16));
     expect(mark?.soft).toEqual(columns.filter(([type]) => soft(type)).map(([, , text]) => text));
+  });
+
+  it('writes it alike on a server of another encoding, whose own hashes are its own', async () => {
+    await run(`CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'`);
+    const client = new pg.Client({ connectionString: server.adminUrl('latin') });
+    await client.connect();
+    await client.query(
+      `CREATE TABLE words (w text PRIMARY KEY, b bit(3)); INSERT INTO words VALUES ('é', '101'), ('z', '001'), ('ä ', NULL)`,
+    );
+    await client.end();
+    const port = postgresEngine.data(databaseAt('latin', server.adminUrl('latin')), contextOf());
+    const latin = await port.open(new AbortController().signal);
+    opened.push(latin);
+    expect(latin.traits.probe).not.toBe(session.traits.probe);
+    const shape = await shapeOf(latin, 'words');
+    expect(shape.columns[0]?.order).toBe('bytes of LATIN1');
+    const reader = latin.reader(specOf(shape, { form: 'canonical', by: 'bytes' }));
+    const rows = [
+      ['é', '5'],
+      ['z', '1'],
+      ['ä ', null],
+    ];
+    expect((await reader.digest(ALL, LIMIT)).sum).toBe(canonicalDigest(rows));
+    expect((await reader.marks(ALL, 5, LIMIT)).map((m) => m.key)).toEqual([['z'], ['ä '], ['é']]);
+    expect((await reader.digest({ after: ['z'], upTo: ['ä '] }, LIMIT)).rows).toBe(1);
+    expect(await reader.lookup([['é']], LIMIT)).toHaveLength(1);
   });
 
   it('counts what the other engine cannot hold, or lets something stand for it', async () => {
