@@ -10,6 +10,7 @@
  */
 import type { Us } from '../../daemon/core/clock.js';
 import type { Log } from '../collector.js';
+import { orAborted } from './aborted.js';
 import { ChunkSize, FEWEST_ROWS } from './chunks.js';
 import type { SideName } from './plan.js';
 import { patient, rangeLimit, WHOLE_LIMIT } from './limits.js';
@@ -145,7 +146,7 @@ export class KeyedTable {
   async #nextBound(after: Key | null, rows: number): Promise<Key | null> {
     const ahead = this.#ahead;
     this.#ahead = null;
-    const known = await ahead;
+    const known = ahead === null ? undefined : await orAborted(ahead, this.table.desk.options.signal);
     return known === undefined ? this.#bound(this.table.desk.active, { after, upTo: null }, rows) : known;
   }
 
