@@ -300,6 +300,28 @@ describe('stray writes', () => {
     expect(b.kinds()).toContain('verify-cleared');
   });
 
+  it('that are held back during a switch are not lost by a comparison that began before them', async () => {
+    const b = await bed();
+    watch(b);
+    b.breaks('the slot was made anew');
+    await b.seconds(1);
+    await ask(b);
+    await b.settle();
+    const { order, hooks } = b.verifier.pass;
+    const begun = b.clock.wallNow();
+    await b.seconds(1);
+    watch(b);
+    b.engine.switchBegan('shop', 'target');
+    write(b);
+    for (const table of TABLES) hooks.table(found(order, table, 'match', begun));
+    b.all.tick();
+    expect(b.kinds()).toContain('verify-cleared');
+    watch(b);
+    // The switch comes to nothing: what was written meanwhile is astray.
+    b.engine.switchEnded('shop', false);
+    expect(b.reading('standby.stray_writes').value).toBe(1);
+  });
+
   async function matchedAgain(b: VerifyBed): Promise<void> {
     const { order, hooks } = b.verifier.pass;
     for (const table of TABLES) hooks.table(found(order, table, 'match', b.clock.wallNow()));
