@@ -226,6 +226,22 @@ describe('breaks of the chain', () => {
     expect(b.kinds().filter((kind) => kind === 'verify-cleared')).toHaveLength(1);
   });
 
+  it('are not cleared by a comparison whose begin a wall clock that was set back since dates after them', async () => {
+    const b = await bed();
+    await ask(b);
+    await b.settle();
+    const { order, hooks } = b.verifier.pass;
+    const begun = b.clock.wallNow();
+    b.clock.stepWall(-3_600 * S);
+    b.engine.tick();
+    await b.seconds(2);
+    b.breaks('the slot was made anew');
+    for (const table of TABLES) hooks.table(found(order, table, 'match', begun));
+    await b.seconds(1);
+    expect(b.value('verify.coverage')).toBe(0);
+    expect(b.value('forward.continuity')).toBe(0);
+  });
+
   it('are not cleared by what was begun before, by a mismatch, or by a narrower selection', async () => {
     for (const spoil of ['before', 'mismatch', 'narrower', 'ignored', 'filters'] as const) {
       const b = await bed(spoil === 'filters' ? '{ filters: { public.a: [ "id = 1" ] } }' : '{}');
