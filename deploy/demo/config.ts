@@ -38,6 +38,7 @@ migrations:
     reverse:
       ${shop.wayBack.replaceAll(', ', '\n      ')}
       heartbeat: { interval: 500ms }
+    verify: { source_share: 50% }
     gates:
       flip-writes:
         require:

@@ -4,7 +4,14 @@ import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { DirectionChangeJson, FenceJson, MigrationJson, SignalJson, VerdictJson } from '../../daemon/http/port.js';
+import type {
+  DirectionChangeJson,
+  FenceJson,
+  MigrationJson,
+  SignalJson,
+  VerdictJson,
+  VerifyJson,
+} from '../../daemon/http/port.js';
 import { runFolder } from './run-folder.js';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -136,6 +143,16 @@ export class Daemon {
   async fence(migration: string, id: string, wait: string): Promise<FenceJson> {
     const response = await this.#ask(`/v1/migrations/${migration}/fences/${id}?wait=${wait}`, OPERATION_MS);
     return (await response.json()) as FenceJson;
+  }
+
+  /** Starts a comparison of all tables; answers its name. */
+  async startVerify(migration: string): Promise<string> {
+    return (await this.#operate<{ pass: string }>(`/v1/migrations/${migration}/verify`, {})).pass;
+  }
+
+  /** What is known of the data. */
+  async verification(migration: string): Promise<VerifyJson> {
+    return (await (await this.#ask(`/v1/migrations/${migration}/verify`)).json()) as VerifyJson;
   }
 
   /** Declares on which side writes belong; rejects with what the daemon said when it is refused. */

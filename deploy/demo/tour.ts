@@ -19,6 +19,7 @@ const CLOSES_WITHIN_MS = 3_000;
 /** What the hold may be exceeded by until the gate is open: connecting, catching up, a busy machine. */
 const OPENS_WITHIN_MS = 25_000;
 /** For how long the break lasts after the gate has closed. */
+const VERIFIED_WITHIN_MS = 60_000;
 const BROKEN_MS = 3_000;
 const COPIED_WITHIN_MS = 20_000;
 const READY_WITHIN_MS = 20_000;
@@ -205,6 +206,31 @@ export async function tour(options: TourOptions): Promise<Running> {
       await shop.heal();
       await opensAfterHold(granted);
       return [undefined, `${after}; granted again, open after ${seconds(granted)}`];
+    },
+  );
+
+  await step(
+    'Is the data the same? lockgate verify, while the shop sells',
+    'every table of the shop matches; rows that are still on their way are no difference',
+    async () => {
+      const from = performance.now();
+      const pass = await daemon.startVerify(MIGRATION);
+      let done = await daemon.verification(MIGRATION);
+      await until(signal, VERIFIED_WITHIN_MS, 'the comparison has not ended', async () => {
+        done = await daemon.verification(MIGRATION);
+        return done.running === null && done.last?.pass === pass;
+      });
+      for (const t of done.tables) {
+        const rows = `${String(t.rows_compared).padStart(6)} rows`;
+        screen.say(`${t.table.padEnd(18)} ${t.state.padEnd(11)} ${rows}${t.reason === null ? '' : `   ${t.reason}`}`);
+      }
+      const odd = done.tables.find((t) => t.state !== 'match');
+      if (odd !== undefined) throw new Error(`${odd.table} is ${odd.state}: ${odd.reason ?? ''}`);
+      const signals = await daemon.signals(MIGRATION);
+      const coverage = signals.get('verify.coverage')?.value;
+      if (coverage !== 1 || signals.get('verify.mismatched_rows')?.value !== 0)
+        throw new Error('the signals say otherwise');
+      return [undefined, `${done.tables.length} tables match, ${seconds(from)}; verify.coverage is 100 %`];
     },
   );
 

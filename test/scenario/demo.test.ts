@@ -11,7 +11,7 @@ describe('the demo', () => {
       const code = await demo.exit;
       expect(code, demo.output()).toBe(0);
       expect(performance.now() - started).toBeLessThan(120_000);
-      expect(demo.output().match(/✓ seen/g)).toHaveLength(16);
+      expect(demo.output().match(/✓ seen/g)).toHaveLength(17);
       // Both moves, each with a pause that was measured and rows that were counted.
       expect(demo.output().match(/✓ seen {4}writes paused for [\d.]+ m?s, .*; 0 of \d+ acknowledged/g)).toHaveLength(2);
       expect(demo.output()).toMatch(/1 stray write, at [0-9A-F]+\/[0-9A-F]+: seen [\d.]+ m?s after it was committed/);
