@@ -1,6 +1,5 @@
 /** PostgreSQL as the rest of lockgate sees it. */
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { InvariantError } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { Collector, CollectorContext, Emit, EnginePort, LinkPlan, SidePort } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
@@ -24,6 +23,7 @@ import { doctor } from './setup/doctor.js';
 import { grants } from './setup/grants.js';
 import { setup } from './setup/setup.js';
 import { teardown } from './setup/teardown.js';
+import { PostgresData } from './verify-data.js';
 
 /** The engine `postgres`. */
 export const postgresEngine: EnginePort = {
@@ -37,12 +37,9 @@ export const postgresEngine: EnginePort = {
   doctor,
 };
 
-function data(database: DatabaseConfig): DataPort {
-  return {
-    database: database.name,
-    engine: 'postgres',
-    open: () => Promise.reject(new InvariantError('not built yet')),
-  };
+function data(database: DatabaseConfig, context: CollectorContext): DataPort {
+  const sides = context.sides ?? new SharedSides(context.clock, context.homes ?? null);
+  return new PostgresData(sides.known(database), context.daemonId);
 }
 
 function side(database: DatabaseConfig, context: CollectorContext): SidePort {
