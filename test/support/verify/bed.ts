@@ -171,7 +171,8 @@ async function crossBed(flavour: 'mysql' | 'mariadb'): Promise<VerifyBed> {
   }
 }
 
-function postgresSide(name: string, server: PostgresServer, ask: BedSide['ask']): BedSide {
+/** A side that is a PostgreSQL server's database `app`. */
+export function postgresSide(name: string, server: PostgresServer, ask: BedSide['ask']): BedSide {
   return {
     ...{ flavour: 'postgres', ask },
     database: databaseAt(name, server.adminUrl('app')),
@@ -187,7 +188,8 @@ function postgresSide(name: string, server: PostgresServer, ask: BedSide['ask'])
   };
 }
 
-function mysqlSide(
+/** A side that is a database of a MySQL or MariaDB server. */
+export function mysqlSide(
   name: string,
   flavour: 'mysql' | 'mariadb',
   server: MysqlServer,
