@@ -19,9 +19,13 @@ const stamp = `'YYYY-MM-DD HH24:MI:SS.US'`;
 
 const decimal = (x: string): string => `pg_catalog.trim_scale((${x})::pg_catalog.numeric)::pg_catalog.text`;
 
-const notNumbers = (x: string, type: string): Canonical['odd'] => [
-  // From 14 on numeric has infinities too; by its text, because 13 does not know their names.
-  { name: 'infinity', when: `(${x})::pg_catalog.${type}::pg_catalog.text IN ('NaN', 'Infinity', '-Infinity')` },
+/** NaN is greater than every number, and infinities (from 14 on; 13 does not know their names) are beyond all that fit. */
+const noDecimal = (x: string): Canonical['odd'] => [
+  { name: 'infinity', when: `(${x} > 1e131071 OR ${x} < -1e131071)` },
+];
+
+const noFloat = (x: string, type: string): Canonical['odd'] => [
+  { name: 'infinity', when: `(${infinite(x, type)} OR ${x} = 'NaN'::pg_catalog.${type})` },
 ];
 
 /** Years that MySQL has and prints with four digits. */
@@ -76,7 +80,7 @@ export function canonical(x: string, from: TypeFamily, as: TypeFamily): Canonica
       if (from === 'boolean') return exact(`${x}::pg_catalog.int4::pg_catalog.text`);
       return from === 'integer' ? exact(text) : null;
     case 'date':
-      if (from === 'date') return { text: `pg_catalog.to_char(${x}, 'YYYY-MM-DD')`, odd: years(x, 'date') };
+      if (from === 'date') return { text, odd: years(x, 'date') };
       return null;
     case 'timestamp':
     case 'timestamptz':
@@ -100,15 +104,15 @@ export function canonical(x: string, from: TypeFamily, as: TypeFamily): Canonica
 }
 
 function number(x: string): Canonical {
-  return { text: decimal(x), odd: notNumbers(x, 'numeric') };
+  return { text: decimal(x), odd: noDecimal(x) };
 }
 
 function float(x: string, type: 'float4' | 'float8'): Canonical {
   const text = `${x}::pg_catalog.text`;
-  // By way of the shortest text that reads back as the same number; 13 has no numeric of that name for infinities.
+  // By way of the shortest text that reads back as the same number; 13 has no infinite numerics.
   return {
     text: `CASE WHEN ${text} IN ('Infinity', '-Infinity', 'NaN') THEN ${text} ELSE ${decimal(text)} END`,
-    odd: notNumbers(x, type),
+    odd: noFloat(x, type),
   };
 }
 

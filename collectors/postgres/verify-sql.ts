@@ -149,7 +149,12 @@ export class ReadStatements {
       const standIn = this.spec.standIns.get(name);
       if (standIn === undefined) odd.push(when);
       // What cannot be held is written as this engine prints it where nothing stands for it.
-      const instead = standIn === undefined ? own(x, shape.family) : standIn === null ? 'NULL' : quoteLiteral(standIn);
+      const instead =
+        standIn === undefined
+          ? `${own(x, shape.family)}::pg_catalog.text`
+          : standIn === null
+            ? 'NULL'
+            : quoteLiteral(standIn);
       text = `CASE WHEN ${when} THEN ${instead} ELSE ${text} END`;
     }
     return { text, odd: odd.length === 0 ? null : `coalesce(${odd.join(' OR ')}, false)` };
@@ -267,9 +272,9 @@ export class ReadStatements {
     const length = (x: string): string =>
       this.#utf8 ? `pg_catalog.octet_length(${x})` : `pg_catalog.length(${convert(x)})`;
     const parts = Array.from({ length: count }, (_, i) => `r.x${String(i)}`).map(
-      (x) => `coalesce('V' || ${length(x)} || ':' || ${x}, 'N')`,
+      (x) => `coalesce('V' || ${length(x)} || ':', 'N'), ${x}`,
     );
-    const row = parts.length === 0 ? `''` : parts.join(' || ');
+    const row = concatenated(parts);
     const bytes = (from: number): string =>
       `('x' || pg_catalog.encode(pg_catalog.substr(r.h, ${String(from)}, 8), 'hex'))::pg_catalog.bit(64)::pg_catalog.int8`;
     return `SELECT ${bytes(1)} AS a, ${bytes(9)} AS b${more}
@@ -354,6 +359,13 @@ interface KeyParts {
 /** The value as this server prints it; padding is none of it. */
 function own(x: string, family: ReadColumn['as']): string {
   return family === 'char' ? `${x}::pg_catalog.text` : x;
+}
+
+/** All in one text, NULLs left out; a function takes at most 100 arguments, and each part is two. */
+function concatenated(parts: readonly string[]): string {
+  if (parts.length === 0) return `''`;
+  const groups = Array.from({ length: Math.ceil(parts.length / 40) }, (_, i) => parts.slice(i * 40, i * 40 + 40));
+  return groups.map((group) => `pg_catalog.concat(${group.join(', ')})`).join(' || ');
 }
 
 function convert(text: string): string {
