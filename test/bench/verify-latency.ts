@@ -1,5 +1,5 @@
 /** What a pass at default settings does to the application's writes: alternated with none, on the table that is compared. */
-import { createVerifier } from '../../collectors/verify/create.js';
+import { createVerifier } from '../../collectors/verify/service.js';
 import type { LinkGauge } from '../../collectors/verify/verifier.js';
 import type { Us } from '../../daemon/core/clock.js';
 import { SystemClock } from '../../daemon/lifecycle/clock.js';

@@ -1,6 +1,6 @@
 /** How fast verification compares, against what the databases and pt-table-checksum need, and what it costs the application's writes. */
 import type { Verifier } from '../../collectors/verify/verifier.js';
-import { createVerifier } from '../../collectors/verify/create.js';
+import { createVerifier } from '../../collectors/verify/service.js';
 import { SystemClock } from '../../daemon/lifecycle/clock.js';
 import { contextOf } from '../support/listening.js';
 import { ptTableChecksum } from '../support/pt-checksum.js';

@@ -4,7 +4,7 @@ import { mysqlEngine } from '../../../collectors/mysql/engine.js';
 import { postgresEngine } from '../../../collectors/postgres/engine.js';
 import type { CollectorContext } from '../../../collectors/collector.js';
 import type { DataPort } from '../../../collectors/verify/port.js';
-import { createVerifier } from '../../../collectors/verify/create.js';
+import { createVerifier } from '../../../collectors/verify/service.js';
 import type { PassState, Settling, Verifier } from '../../../collectors/verify/verifier.js';
 import type { VerifyConfig } from '../../../daemon/core/config.js';
 import {
