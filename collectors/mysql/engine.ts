@@ -1,13 +1,13 @@
 /** MySQL and MariaDB as the rest of lockgate sees them. */
 import type { DatabaseConfig } from '../../daemon/core/config.js';
-import { InvariantError } from '../../daemon/core/errors.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import type { LinkId } from '../../daemon/core/signal.js';
 import type { Collector, CollectorContext, EnginePort, LinkPlan } from '../collector.js';
 import { SampledPositions } from '../heartbeat/needs.js';
 import type { DataPort } from '../verify/port.js';
 import { IdentityWatch } from '../session/identity-watch.js';
-import { SideIdentity, identified } from '../session/side-identity.js';
+import { SharedSides } from '../session/shared-sides.js';
+import { identityOf } from '../session/side-identity.js';
 import { catalogWatch } from './catalog.js';
 import { MysqlChainCollector } from './chain.js';
 import { isFrom } from './channel-state.js';
@@ -25,6 +25,7 @@ import { grants } from './setup/grants.js';
 import { setup } from './setup/setup.js';
 import { teardown } from './setup/teardown.js';
 import { MysqlSideCollector } from './side.js';
+import { MysqlData } from './verify-data.js';
 
 /** The engine `mysql`. */
 export const mysqlEngine: EnginePort = {
@@ -38,8 +39,9 @@ export const mysqlEngine: EnginePort = {
   doctor,
 };
 
-function data(database: DatabaseConfig): DataPort {
-  return { database: database.name, engine: 'mysql', open: () => Promise.reject(new InvariantError('not built yet')) };
+function data(database: DatabaseConfig, context: CollectorContext): DataPort {
+  const sides = context.sides ?? new SharedSides(context.clock, context.homes ?? null);
+  return new MysqlData(sides.known(database), context.daemonId);
 }
 
 function collectors(
@@ -48,13 +50,9 @@ function collectors(
   context: CollectorContext,
 ): Collector[] {
   // Whoever opens a session to a side: all of them are compared with each other.
-  const sides = new Map(
-    configured.map((db) => [db.name, new SideIdentity(db, context.clock, context.homes ?? null)] as const),
-  );
-  const known = (db: DatabaseConfig): DatabaseConfig => {
-    const side = sides.get(db.name);
-    return side === undefined ? db : identified(db, side);
-  };
+  const sides = context.sides ?? new SharedSides(context.clock, context.homes ?? null);
+  const own = new Set(configured.map((db) => db.name));
+  const known = (db: DatabaseConfig): DatabaseConfig => (own.has(db.name) ? sides.known(db) : db);
   const databases = configured.map(known);
   const links = plans.map((l) => ({ ...l, from: known(l.from), to: known(l.to) }));
   const native = links.filter((l) => l.config.via === 'mysql');
@@ -91,9 +89,10 @@ function collectors(
       return catalogWatch(countersBehind(from, to, migrations, context.isPassive), context);
     }),
   ];
-  for (const [name, side] of sides) {
-    const chained = native.filter((l) => l.from.name === name || l.to.name === name).map((l) => l.id);
-    made.push(new IdentityWatch(name, chained, side, context.clock));
+  for (const db of databases) {
+    const identity = identityOf(db);
+    const chained = native.filter((l) => l.from.name === db.name || l.to.name === db.name).map((l) => l.id);
+    if (identity !== null) made.push(new IdentityWatch(db.name, chained, identity, context.clock));
   }
   return made.map((c) =>
     tapped(c, (o) => {
