@@ -1,5 +1,5 @@
 import type { Clock, Us } from '../daemon/core/clock.js';
-import type { Config, DatabaseConfig, LinkConfig } from '../daemon/core/config.js';
+import type { Config, DatabaseConfig, LinkConfig, VerifyConfig } from '../daemon/core/config.js';
 import type { DirectionRow } from '../daemon/core/direction.js';
 import type { DirectionRows, Emit, Observation } from '../daemon/core/observation.js';
 import type { Position } from '../daemon/core/position.js';
@@ -172,6 +172,8 @@ export interface LinkPlan {
   config: LinkConfig;
   from: DatabaseConfig;
   to: DatabaseConfig;
+  /** How the migration's data is compared; left out: it is not. */
+  verify?: VerifyConfig;
 }
 
 /**

@@ -9,6 +9,12 @@ import { bypassGrant, quoted, readGrant } from './verify-errors.js';
  * that may not be read is known all the same.
  */
 
+/** What is compared of `pg_class c` with `pg_namespace n`: the application's tables, of partitioned ones their parents only. */
+export const COMPARABLE = `c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence IN ('p', 'u')
+       AND c.oid >= 16384 AND ${APPLICATION_SCHEMA} AND c.relname !~ '^awsdms_'
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                        AND e.objid = c.oid AND e.objsubid = 0 AND e.deptype = 'e')`;
+
 /** A column as its own server has it, besides what both sides need to know. */
 export interface ColumnFacts {
   readonly shape: ColumnShape;
@@ -101,10 +107,14 @@ function columnCollation(version: number): string {
 }
 
 /**
- * The statement that reads the catalog, for a version. `$1` and `$2`: schemas and names to look at, or NULL for all
- * application tables.
+ * The statement that reads the catalog, for a version: of all application tables, or of those with the schemas `$1` and
+ * the names `$2`, which it finds by indexes.
  */
-export function catalogSql(version: number): string {
+export function catalogSql(version: number, named: boolean): string {
+  const from = named
+    ? `ROWS FROM (pg_catalog.unnest($1::pg_catalog.name[]), pg_catalog.unnest($2::pg_catalog.name[])) AS q (s, t)
+      JOIN pg_catalog.pg_namespace n ON n.nspname = q.s JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = q.t`
+    : 'pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace';
   // From 18 on a column may be declared NOT NULL while NULLs of earlier times are still in it.
   const notNull =
     version >= 180000
@@ -114,13 +124,8 @@ export function catalogSql(version: number): string {
   return `
   WITH RECURSIVE wanted AS (
     SELECT c.oid, n.oid AS schema_oid, n.nspname AS schema, c.relname AS name, c.relkind, c.relpersistence
-      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence IN ('p', 'u') AND c.oid >= 16384
-       AND ${APPLICATION_SCHEMA} AND c.relname !~ '^awsdms_'
-       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                        AND e.objid = c.oid AND e.objsubid = 0 AND e.deptype = 'e')
-       AND ($1::pg_catalog.text[] IS NULL OR (n.nspname::pg_catalog.text, c.relname::pg_catalog.text) IN (
-             SELECT w.s, w.t FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS w (s, t)))
+      FROM ${from}
+     WHERE ${COMPARABLE}
   ), below AS (
     SELECT w.oid AS root, w.oid FROM wanted w
     UNION ALL
@@ -134,9 +139,9 @@ export function catalogSql(version: number): string {
       LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid
      GROUP BY b.root
   ), type AS (
-    SELECT t.oid AS id, t.oid AS base FROM pg_catalog.pg_type t WHERE t.typtype <> 'd'
+    SELECT DISTINCT a.atttypid AS id, a.atttypid AS at FROM wanted w JOIN pg_catalog.pg_attribute a ON a.attrelid = w.oid AND a.attnum > 0
     UNION ALL
-    SELECT t.oid, b.base FROM type b JOIN pg_catalog.pg_type t ON t.typbasetype = b.id AND t.typtype = 'd'
+    SELECT y.id, t.typbasetype FROM type y JOIN pg_catalog.pg_type t ON t.oid = y.at AND t.typtype = 'd'
   ), columns AS (
     SELECT a.attrelid, pg_catalog.json_agg(pg_catalog.json_build_object('name', a.attname,
              'type', pg_catalog.format_type(a.atttypid, a.atttypmod), 'cast', pg_catalog.format_type(b.oid, -1),
@@ -146,7 +151,7 @@ export function catalogSql(version: number): string {
                                                         FROM pg_catalog.pg_enum e WHERE e.enumtypid = b.oid) END,
              'collation', ${columnCollation(version)}) ORDER BY a.attnum) AS columns
       FROM wanted w JOIN pg_catalog.pg_attribute a ON a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped
-      JOIN type d ON d.id = a.atttypid JOIN pg_catalog.pg_type b ON b.oid = d.base
+      JOIN type d ON d.id = a.atttypid JOIN pg_catalog.pg_type b ON b.oid = d.at AND b.typtype <> 'd'
       LEFT JOIN pg_catalog.pg_collation k ON k.oid = a.attcollation
      GROUP BY a.attrelid
   ), keys AS (
@@ -249,9 +254,10 @@ function familyOf({ base, labels, cast }: ColumnRow): TypeFamily {
   return families[base] ?? 'other';
 }
 
-// What a btree orders by value. Types of extensions are left out: their operators are found by a search path only.
+// What a btree orders by value. Types of extensions are left out: their operators are found by a search path only; and bit
+// strings, because what they are compared by across engines is a number.
 const ordered = new Set([
-  ...['int2', 'int4', 'int8', 'oid', 'numeric', 'money', 'float4', 'float8', 'bool', 'bytea', 'uuid', 'bit', 'varbit'],
+  ...['int2', 'int4', 'int8', 'oid', 'numeric', 'money', 'float4', 'float8', 'bool', 'bytea', 'uuid'],
   ...[
     'date',
     'time',

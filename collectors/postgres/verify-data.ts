@@ -149,10 +149,11 @@ class PostgresDataSession implements DataSession, ReadingSession {
   }
 
   async #catalog(limit: Limit, only: readonly TableName[] | null): Promise<TableFacts[]> {
-    const names = only === null ? null : [only.map((t) => t.schema), only.map((t) => t.name)];
-    const statement = {
-      text: catalogSql(this.connection.serverVersion),
-      values: (names ?? [null, null]) as unknown as Statement['values'],
+    const names = new Map(only?.map((t) => [JSON.stringify([t.schema, t.name]), t]));
+    const [schemas, tables] = [[...names.values()].map((t) => t.schema), [...names.values()].map((t) => t.name)];
+    const statement: Statement = {
+      text: catalogSql(this.connection.serverVersion, only !== null),
+      values: only === null ? [] : [schemas, tables],
     };
     const [row] = await this.#ask<CatalogRow>(null, statement, limit);
     if (row === undefined) throw new RangeError('a statement that always returns a row returned none');

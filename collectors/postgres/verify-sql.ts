@@ -43,8 +43,7 @@ export class ReadStatements {
         const column = this.#name(k.shape.name);
         const cast = this.#factsOf(k.shape.name).cast;
         const text = this.#keyText(k.shape.name, k.shape.family, k.as);
-        if (k.by === 'index')
-          return { column, text, order: column, bound: (p) => this.#bound(p, k.shape.family, cast) };
+        if (k.by === 'index') return { column, text, order: column, bound: (p) => `${p}::${cast}` };
         return this.#utf8
           ? { column, text, order: `(${text} COLLATE "C")`, bound: (p) => `${p}::pg_catalog.text` }
           : { column, text, order: convert(text), bound: (p) => convert(`${p}::pg_catalog.text`) };
@@ -168,12 +167,6 @@ export class ReadStatements {
     for (const { when } of form.odd)
       text = `CASE WHEN ${when} THEN ${own(x, family)}::pg_catalog.text ELSE ${text} END`;
     return `(${text})`;
-  }
-
-  /** A key's text as a value that the index knows. */
-  #bound(parameter: string, family: ReadColumn['as'], cast: string): string {
-    if (!this.#native && family === 'bit') throw new InvariantError('bit strings are not ordered by their numbers');
-    return `${parameter}::${cast}`;
   }
 
   #needKeys(): readonly KeyParts[] {

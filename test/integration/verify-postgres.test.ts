@@ -1,7 +1,11 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { LinkPlan, SqlStep } from '../../collectors/collector.js';
 import { postgresEngine } from '../../collectors/postgres/engine.js';
+import { rowReading, rowRevocation } from '../../collectors/postgres/setup/reading-objects.js';
+import { sidePlan } from '../../collectors/postgres/setup/side-plan.js';
 import { ShapeChanged, TooSlow, type DataSession } from '../../collectors/verify/port.js';
+import type { VerifyConfig } from '../../daemon/core/config.js';
 import { SourceError, TransientError } from '../../daemon/core/errors.js';
 import { startPostgres, type PostgresServer } from '../../deploy/demo/postgres-server.js';
 import {
@@ -15,7 +19,7 @@ import {
   specOf,
 } from '../support/data-reading.js';
 import { CHANGES } from '../support/data-types.js';
-import { contextOf, databaseAt } from '../support/listening.js';
+import { contextOf, databaseAt, planOf } from '../support/listening.js';
 
 const collated = `CREATE COLLATION und (provider = icu, locale = 'und'); CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`;
 
@@ -263,6 +267,36 @@ describe('the data of a PostgreSQL database', () => {
     expect((await other.reader(specOf(guarded)).digest(ALL, LIMIT)).rows).toBe(2);
   });
 
+  it('may read what setup grants where the data is compared, until teardown', async () => {
+    await run(
+      `CREATE SCHEMA "My ""Shop"; CREATE TABLE "My ""Shop"."Its rows" (id int PRIMARY KEY); CREATE TABLE "My ""Shop".more (id int)`,
+    );
+    const db = databaseAt('app', server.adminUrl('app'), { name: 'lg', password: 'lg' });
+    const link = planOf(db, databaseAt('other', server.adminUrl('other')), { via: 'postgres-logical', flows: ['s'] });
+    const told = (links: LinkPlan[]): SqlStep[] =>
+      postgresEngine.grants(db, links).filter(({ why }) => /compare the data/.test(why));
+    expect(told([link])).toEqual([]);
+    const [step] = told([{ ...link, verify: {} as VerifyConfig }]);
+    const plan = sidePlan(db, [{ ...link, verify: {} as VerifyConfig }]);
+    const [user] = plan.users;
+    if (user === undefined) throw new RangeError('there is no user');
+    const granted = async (): Promise<boolean> =>
+      (await admin.query<{ ok: boolean }>(`SELECT ${rowReading(plan, user).check} AS ok`)).rows[0]?.ok === true;
+    expect(await granted()).toBe(false);
+    await run(step?.sql ?? '');
+    expect(await granted()).toBe(true);
+    const other = await open({ name: 'lg', password: 'lg' });
+    expect((await other.tables(LIMIT)).filter((t) => t.unreadable !== null)).toEqual([]);
+    const { present, sql } = rowRevocation(user);
+    const left = async (): Promise<boolean> =>
+      (await admin.query<{ ok: boolean }>(`SELECT ${present} AS ok`)).rows[0]?.ok === true;
+    expect(await left()).toBe(true);
+    await run(sql);
+    expect(await left()).toBe(false);
+    expect((await shapeOf(other, 'more', 'My "Shop')).unreadable).toMatch(/GRANT USAGE ON SCHEMA "My ""Shop" TO "lg"/);
+    await run(step?.sql ?? '');
+  });
+
   it('has a statement ended that takes too long, and goes on', async () => {
     await run(
       `CREATE TABLE large (id int PRIMARY KEY, v text); INSERT INTO large SELECT i, md5(i::text) FROM generate_series(1, 200000) i`,
@@ -395,6 +429,32 @@ describe('the data of a PostgreSQL database', () => {
     const [mark] = await reader.marks(ALL, 1, LIMIT);
     expect(mark?.hash).toBe(canonicalHash(hard).toString('hex', 0, 16));
     expect(mark?.soft).toEqual(columns.filter(([type]) => soft(type)).map(([, , text]) => text));
+  });
+
+  it('writes it alike on a server of another encoding, whose own hashes are its own', async () => {
+    await run(`CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'`);
+    const client = new pg.Client({ connectionString: server.adminUrl('latin') });
+    await client.connect();
+    await client.query(
+      `CREATE TABLE words (w text PRIMARY KEY, b bit(3)); INSERT INTO words VALUES ('é', '101'), ('z', '001'), ('ä ', NULL)`,
+    );
+    await client.end();
+    const port = postgresEngine.data(databaseAt('latin', server.adminUrl('latin')), contextOf());
+    const latin = await port.open(new AbortController().signal);
+    opened.push(latin);
+    expect(latin.traits.probe).not.toBe(session.traits.probe);
+    const shape = await shapeOf(latin, 'words');
+    expect(shape.columns[0]?.order).toBe('bytes of LATIN1');
+    const reader = latin.reader(specOf(shape, { form: 'canonical', by: 'bytes' }));
+    const rows = [
+      ['é', '5'],
+      ['z', '1'],
+      ['ä ', null],
+    ];
+    expect((await reader.digest(ALL, LIMIT)).sum).toBe(canonicalDigest(rows));
+    expect((await reader.marks(ALL, 5, LIMIT)).map((m) => m.key)).toEqual([['z'], ['ä '], ['é']]);
+    expect((await reader.digest({ after: ['z'], upTo: ['ä '] }, LIMIT)).rows).toBe(1);
+    expect(await reader.lookup([['é']], LIMIT)).toHaveLength(1);
   });
 
   it('counts what the other engine cannot hold, or lets something stand for it', async () => {

@@ -6,6 +6,7 @@ import { DIRECTION_OID, HEARTBEAT_OID, VERSION_NUM, comment, doBlock, roleWhere,
 import { scramVerifier } from './scram.js';
 import { originStatus } from './origin-objects.js';
 import { receivingObjects } from './receiving-objects.js';
+import { rowReading } from './reading-objects.js';
 import { sequenceReading } from './sequence-objects.js';
 import { tableObjects } from './table-objects.js';
 
@@ -18,6 +19,7 @@ export function desiredObjects(plan: SidePlan): DesiredObject[] {
     ...plan.users.flatMap((user) => userObjects(plan, user)),
     ...tableObjects(plan),
     ...plan.users.map((user) => sequenceReading(plan, user)),
+    ...(plan.links.some((l) => l.verify !== undefined) ? plan.users.map((user) => rowReading(plan, user)) : []),
     ...(plan.receives.length > 0 ? plan.users.map((user) => originProgress(plan, user)) : []),
     ...(plan.receives.length > 0 ? plan.users.map((user) => originStatus(plan, user)) : []),
     ourPublication(plan),

@@ -10,6 +10,7 @@ import { TRIGGERS } from './receiving-objects.js';
 import { hasHeartbeat, refreshEffect, refreshSql } from './refresh.js';
 import { isStandby } from './setup.js';
 import { sidePlan, type DaemonUser, type SidePlan } from './side-plan.js';
+import { rowRevocation } from './reading-objects.js';
 import { sequenceRevocation } from './sequence-objects.js';
 import { DIRECTION_OID, HEARTBEAT_OID, comment, roleWhere, shown } from './sql-text.js';
 import { tablesMayGo } from './teardown-guard.js';
@@ -169,6 +170,7 @@ function tables(plan: SidePlan): Removal[] {
     },
     ...plan.users.map((user) => originRevocation(user)),
     ...originStatusRemovals(plan.users),
+    ...plan.users.map((user) => rowRevocation(user)),
     ...plan.users.map((user) => sequenceRevocation(user)),
     {
       // RESTRICT: whatever else is in there is not ours.
