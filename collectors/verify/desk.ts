@@ -135,7 +135,8 @@ export class Desk {
 
   /** Closes all sessions. */
   async close(): Promise<void> {
-    await Promise.all([this.lanes.source, this.lanes.target, this.ahead].map((lane) => lane?.close()));
+    const lanes = [this.lanes.source, this.lanes.target, ...(this.ahead === null ? [] : [this.ahead])];
+    await Promise.all(lanes.map((lane) => lane.close()));
   }
 
   #lag(): string | null {

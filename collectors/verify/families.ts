@@ -9,8 +9,10 @@ export interface Common {
   readonly remark?: string;
 }
 
-/** Whole and exact numbers; comparing two of them loses nothing in the wider one. */
-const NUMBERS: ReadonlySet<TypeFamily> = new Set(['integer', 'boolean', 'decimal', 'bit', 'year']);
+const WHOLE: ReadonlySet<TypeFamily> = new Set(['integer', 'boolean', 'bit', 'year']);
+/** Comparing two of them as the wider one loses nothing. */
+const EXACT: ReadonlySet<TypeFamily> = new Set(['integer', 'boolean', 'decimal', 'year']);
+const REAL: ReadonlySet<TypeFamily> = new Set(['integer', 'decimal', 'float4', 'float8']);
 const FLOATS: ReadonlySet<TypeFamily> = new Set(['float4', 'float8']);
 const TEXTS: ReadonlySet<TypeFamily> = new Set(['text', 'char', 'enum']);
 const JSONS: ReadonlySet<TypeFamily> = new Set(['json', 'jsonb']);
@@ -24,10 +26,11 @@ export function commonFamily(a: TypeFamily, b: TypeFamily): Common | null {
   const either = (family: TypeFamily): boolean => a === family || b === family;
   if (both(JSONS)) return { as: 'json' };
   if (a === b) return { as: a };
-  if (both(NUMBERS)) return { as: either('decimal') ? 'decimal' : 'integer' };
-  if (both(FLOATS)) return { as: 'float4' };
+  if (both(WHOLE)) return { as: 'integer' };
+  if (both(EXACT)) return { as: 'decimal' };
+  if (both(REAL) && one(FLOATS)) return { as: either('float4') ? 'float4' : 'float8' };
   if (both(TEXTS)) return { as: 'text' };
-  if (one(JSONS) && one(TEXTS)) return { as: 'json' };
+  if (one(JSONS) && either('text')) return { as: 'json' };
   if (either('uuid') && (either('text') || either('char') || either('bytes'))) return { as: 'uuid' };
   if (both(INSTANTS)) {
     return { as: 'timestamptz', remark: 'is an instant on one side only, and the other side is read as UTC' };

@@ -12,7 +12,7 @@ import type { Us } from '../../daemon/core/clock.js';
 import type { Log } from '../collector.js';
 import { ChunkSize, FEWEST_ROWS } from './chunks.js';
 import type { SideName } from './plan.js';
-import { rangeLimit, WHOLE_LIMIT } from './limits.js';
+import { patient, rangeLimit, WHOLE_LIMIT } from './limits.js';
 import { diffMarks } from './narrow.js';
 import { TooSlow, type Digest, type Key, type KeyRange, type Limit } from './port.js';
 import { MOST_OPEN, RowSettler, type Settled } from './row-settler.js';
@@ -160,9 +160,10 @@ export class KeyedTable {
 
   /** A bound, of fewer rows where that many take too long. */
   async #bound(side: SideName, range: KeyRange, rows: number): Promise<Key | null> {
-    for (let n = rows; ; n = Math.floor(n / 2)) {
+    for (let n = rows; ; n = Math.max(FEWEST_ROWS, Math.floor(n / 2))) {
       try {
-        return await this.table.ask(side, (r) => r.bound(range, n, this.#limit));
+        const limit = n <= FEWEST_ROWS ? patient(this.#limit) : this.#limit;
+        return await this.table.ask(side, (r) => r.bound(range, n, limit));
       } catch (error) {
         if (!(error instanceof TooSlow)) throw error;
         if (n <= FEWEST_ROWS) {
@@ -229,14 +230,15 @@ export class KeyedTable {
   async #leaf(item: QueuedRange, source: Digest, target: Digest): Promise<void> {
     await this.table.desk.ready();
     const most = 2 * LEAF_ROWS;
+    const few = Math.max(source.rows, target.rows) <= FEWEST_ROWS;
     let marks;
     try {
-      marks = await this.table.both((reader) => reader.marks(item.range, most + 1, this.#limit));
+      const limit = few ? patient(this.#limit) : this.#limit;
+      marks = await this.table.both((reader) => reader.marks(item.range, most + 1, limit));
     } catch (error) {
       if (!(error instanceof TooSlow)) throw error;
-      const rows = Math.max(source.rows, target.rows);
-      if (rows <= FEWEST_ROWS) throw new NotCovered('a few of its rows take too long to read');
-      item.cutTo = Math.max(FEWEST_ROWS, Math.ceil(rows / 4));
+      if (few) throw new NotCovered('a few of its rows take too long to read');
+      item.cutTo = Math.max(FEWEST_ROWS, Math.ceil(Math.max(source.rows, target.rows) / 4));
       return;
     }
     if (marks.source.length > most || marks.target.length > most) {

@@ -11,6 +11,7 @@ import { WHOLE_LIMIT } from './limits.js';
 import { TooSlow, type Digest, type Key, type RowMark } from './port.js';
 import { MOST_OPEN, RowSettler, type Settled } from './row-settler.js';
 import { addMismatch, addOdd, addRows, addUncounted, isFull, keyRecord, type Tally } from './tally.js';
+import { someOf } from './table-name.js';
 import { NotCovered, type Compared, type TableDesk } from './table-desk.js';
 import type { Face } from './settle.js';
 
@@ -91,6 +92,23 @@ export class KeylessTable {
       this.hooks.step();
     }
     while (this.#settler.size > 0) await this.#attempt();
+    this.#bySoftColumns();
+  }
+
+  /** Rows that differ may be equal by value, and without a key nobody can tell which of them are to be compared. */
+  #bySoftColumns(): void {
+    const soft = this.table.specs.source.columns.filter((c) => c.soft !== null).map((c) => c.shape.name);
+    const { rows, mismatched } = this.tally;
+    if (mismatched === 0 || soft.length === 0) return;
+    if (rows.source === rows.target) {
+      throw new NotCovered(
+        `it has no key that both sides share, by which alone ${someOf(soft)} could be compared by value`,
+      );
+    }
+    this.tally.mismatched = Math.abs(rows.source - rows.target);
+    this.tally.atLeast = true;
+    this.tally.listed = [];
+    this.tally.truncated = true;
   }
 
   #uncounted(a: Digest, b: Digest): void {

@@ -2,7 +2,7 @@ import { LockgateError } from '../../daemon/core/errors.js';
 import type { Desk } from './desk.js';
 import type { Lane } from './lane.js';
 import { FEWEST_ROWS } from './chunks.js';
-import { PATIENT_LIMIT } from './limits.js';
+import { patient } from './limits.js';
 import type { SideName } from './plan.js';
 import {
   TooSlow,
@@ -104,12 +104,11 @@ export class TableDesk {
     let part = range;
     let n = Math.max(rows, FEWEST_ROWS);
     let cutTo: number | null = null;
-    const patient = limit.timeoutMs < PATIENT_LIMIT.timeoutMs ? PATIENT_LIMIT : limit;
     let last = false;
     for (;;) {
       await this.desk.ready();
       try {
-        return { range: part, ...(await this.digests(part, last ? patient : limit)), cutTo };
+        return { range: part, ...(await this.digests(part, last ? patient(limit) : limit)), cutTo };
       } catch (error) {
         if (!(error instanceof TooSlowOn)) throw error;
         if (last) throw tooSlow(error.side);
@@ -146,16 +145,17 @@ export class TableDesk {
   /** The rows with these keys on one side, by as many statements as it takes. */
   async lookup(side: SideName, keys: readonly Key[], limit: Limit): Promise<RowMark[]> {
     const found: RowMark[] = [];
-    let within = limit;
     for (let at = 0; at < keys.length;) {
-      const some = keys.slice(at, at + this.#batch[side]);
+      const batch = this.#batch[side];
+      const some = keys.slice(at, at + batch);
+      const within = some.length === 1 ? patient(limit) : limit;
       try {
         found.push(...(await this.ask(side, (reader) => reader.lookup(some, within))));
         at += some.length;
+        this.#batch[side] = Math.min(MOST_KEYS, batch * 2);
       } catch (error) {
         if (!(error instanceof TooSlow)) throw error;
-        if (within === PATIENT_LIMIT) throw tooSlow(side);
-        if (some.length <= 1) within = PATIENT_LIMIT;
+        if (some.length === 1) throw tooSlow(side);
         this.#batch[side] = Math.max(1, Math.floor(some.length / 4));
       }
     }

@@ -93,6 +93,9 @@ export class FakeDatabase implements DataPort {
   /** Sessions that are open now. */
   open_ = 0;
   runningNow = 0;
+  /** Statements that were ended, and sessions that were lost so far. */
+  slow = 0;
+  losses = 0;
   down = false;
   probe = 'probe';
   #versions = 0;
@@ -198,11 +201,13 @@ class FakeSession implements DataSession {
   /** Takes the time that a question takes, and looks in the middle of it. */
   async ask<T>(what: string, table: string, limit: Limit, look: () => { rows: number; answer: T }): Promise<T> {
     const { db, clock, signal } = this;
-    if (this.lost !== null) throw this.lost;
+    const lost = this.lost;
+    if (lost !== null) throw lost;
     const latency = db.nature.latencyUs(this.random);
     await clock.sleep(latency / 2000, signal);
     if (signal.aborted) throw new TransientError('aborted', 'aborted');
     if (db.down || this.random() < db.nature.losesSession) {
+      db.losses += 1;
       this.lost = new TransientError('lost', 'the connection was lost');
       throw this.lost;
     }
@@ -210,8 +215,11 @@ class FakeSession implements DataSession {
     const { rows, answer } = look();
     db.asked.push({ what, table, at: clock.monotonicNow(), rows });
     const restMs = latency / 2000 + (rows * db.nature.perRowUs) / 1000;
-    if (what !== 'tables' && (restMs > limit.timeoutMs || this.random() < db.nature.tooSlow)) {
-      await clock.sleep(Math.min(restMs, limit.timeoutMs), signal);
+    // A server that stutters does so for seconds, not for half a minute.
+    const stutters = limit.timeoutMs < 30_000 && this.random() < db.nature.tooSlow;
+    if (what !== 'tables' && (restMs > limit.timeoutMs || stutters)) {
+      db.slow += 1;
+      await clock.sleep(stutters ? limit.timeoutMs : Math.min(restMs, limit.timeoutMs), signal);
       throw new TooSlow('too_slow', `${what} took too long`);
     }
     await clock.sleep(restMs, signal);
