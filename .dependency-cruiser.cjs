@@ -54,7 +54,7 @@ module.exports = {
       comment: 'Collectors and alerts are built in the composition root; the process hands it the engines there are.',
       severity: 'error',
       from: { path: '^daemon/', pathNot: '^daemon/(app|main)\\.ts$' },
-      to: { path: '^(collectors/[^/]+/|alerts/)' },
+      to: { path: '^(collectors/[^/]+/|alerts/)', pathNot: '^collectors/verify/verifier\\.ts$' },
     },
     {
       name: 'app-is-the-root',

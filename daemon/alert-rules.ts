@@ -1,5 +1,5 @@
 /** The rules of a configuration, and the gates that judge them. */
-import { whyNotMeasured } from './config/available.js';
+import { viasOf, whyNotMeasured } from './config/available.js';
 import { ruleGates, type RuleGates } from './core/alert-gates.js';
 import { alertRules, type AlertRule, type RuleTest } from './core/alert-rule.js';
 import type { Us } from './core/clock.js';
@@ -19,8 +19,8 @@ export function rulesOf(config: Config): AlertRule[] {
 }
 
 /** Whether this version can know a signal of a migration, configured as it is. */
-export function measures({ links }: MigrationConfig, signal: string): boolean {
-  return whyNotMeasured(signal, { forward: links.forward.via, reverse: links.reverse?.via }) === null;
+export function measures(migration: MigrationConfig, signal: string): boolean {
+  return whyNotMeasured(signal, viasOf(migration)) === null;
 }
 
 /** The gates of one of its rules. */

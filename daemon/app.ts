@@ -12,6 +12,8 @@ import type { EnginePort, Log, ServicePort } from '../collectors/collector.js';
 import type { LazyAws } from '../collectors/session/lazy-aws.js';
 import { HeartbeatHub } from '../collectors/heartbeat/hub.js';
 import { SharedSides } from '../collectors/session/shared-sides.js';
+import { createVerifier } from '../collectors/verify/service.js';
+import type { Verifier, VerifierOptions } from '../collectors/verify/verifier.js';
 import { measures } from './alert-rules.js';
 import { Alerting } from './alerting.js';
 import type { Backend, RunningDaemon, StepOptions, StepResult } from './cli/backend.js';
@@ -35,6 +37,8 @@ import { Recorder } from './recorder.js';
 import { SteadyLook, verdictJson } from './render.js';
 import type { JournalDraft } from './store/store.js';
 import { openStore } from './store/sqlite.js';
+import { Verifications } from './verifications.js';
+import { verifierFor } from './verifier-for.js';
 import { View } from './view.js';
 
 /** Between two looks at what time alone has changed. */
@@ -66,6 +70,8 @@ export interface AppOptions {
   services: readonly ServicePort[];
   /** The clients that the services use as well; closed when a daemon or a `doctor` ends. */
   aws: LazyAws;
+  /** What compares the data of both sides; another one in tests. */
+  verifier?: (options: VerifierOptions) => Verifier;
 }
 
 /** The server side of the command line. */
@@ -233,6 +239,7 @@ class Daemon implements RunningDaemon {
           events.publish('direction', { migration, ...after });
           note('direction', migration, { from: before.direction, ...after });
           alerting.turned(migration, after);
+          verifications.turned(migration);
           log.warn({ migration, ...after }, `direction of ${migration}: ${before.direction} -> ${after.direction}`);
         },
         jumped: (what) => {
@@ -240,12 +247,14 @@ class Daemon implements RunningDaemon {
           note('clock-jump', null, { what });
           keeper.readAttestations(this.config.migrations.keys());
           cutover.fences.forget();
+          verifications.jumped();
         },
         broke: (link, { what }) => {
           const migration = link.slice(0, link.indexOf('/'));
           note('continuity-broken', migration, { link, what });
           log.error({ link }, `the chain of ${link} is broken: ${what}`);
           keeper.save();
+          verifications.turned(migration);
         },
         remember: () => keeper.save(),
         stray: (migration, side, latched) => {
@@ -300,6 +309,25 @@ class Daemon implements RunningDaemon {
     });
     this.closers.push(() => cutover.stop());
 
+    const verifications = new Verifications({
+      ...{ config: () => this.config, clock, log, engine, store },
+      schedule: (expression, tick) => {
+        const task = schedule(expression, tick, { timezone: 'UTC', name: `verify ${expression}`, unref: true });
+        return { nextAt: () => task.getNextRun()?.getTime() ?? null, stop: () => void task.destroy() };
+      },
+      verifier: verifierFor(this.options.verifier ?? createVerifier, {
+        ...{ engines: this.options.engines, config: () => this.config, clock, log, engine, context: cutover.context },
+      }),
+      note: (kind, migration, actor, data) =>
+        recorder.note({ at: clock.wallNow(), kind, migration, gate: null, actor, by: null, data }),
+      must: (kind, migration, actor, data) =>
+        recorder.must({ at: clock.wallNow(), kind, migration, gate: null, actor, by: null, data }),
+      publish: (data) => events.publish('verify', data),
+      compared: (migration, rows) => metrics.rowsCompared(migration, rows),
+      save: () => keeper.save(),
+    });
+    this.closers.push(() => verifications.stop());
+
     const collecting = new Collecting(
       this.options.engines,
       cutover.context,
@@ -332,7 +360,7 @@ class Daemon implements RunningDaemon {
         alerting.attested(a);
         keeper.save();
       },
-      ...{ fences: cutover.fences, switchover: cutover.switchover, alerting },
+      ...{ fences: cutover.fences, switchover: cutover.switchover, alerting, verifications },
     });
     const { aws, nodeVersion } = this.options;
     const cloudwatch = new CloudWatchPublisher({
@@ -358,8 +386,11 @@ class Daemon implements RunningDaemon {
 
     this.closers.push(() => collecting.stop());
     await collecting.apply(this.config);
+    await verifications.apply();
     this.reloaders.push(
       (config) => server.reload(config.daemon),
+      // Before the engine, so that nobody speaks for the old section once the new one is in force.
+      () => verifications.apply(),
       (config) => engine.reload(config),
       () => cutover.reload(),
       () => alerting.reload(),
@@ -371,8 +402,8 @@ class Daemon implements RunningDaemon {
     await cloudwatch.apply(this.config.publish?.cloudwatch ?? null);
 
     const ticking = new AbortController();
-    const ticks = this.tick(ticking.signal, engine, view, recorder, events, keeper, alerting).catch((error: unknown) =>
-      this.crash(error),
+    const ticks = this.tick(ticking.signal, engine, view, recorder, events, keeper, alerting, verifications).catch(
+      (error: unknown) => this.crash(error),
     );
     this.closers.push(async () => {
       ticking.abort();
@@ -488,6 +519,7 @@ class Daemon implements RunningDaemon {
     events: EventStream,
     keeper: Keeper,
     alerting: Alerting,
+    verifications: Verifications,
   ): Promise<void> {
     const shown = new Map<string, string>();
     for (let n = 1; !signal.aborted; n += 1) {
@@ -498,6 +530,7 @@ class Daemon implements RunningDaemon {
       if (n % TICKS_PER_SECOND === 0) {
         engine.board.sweep(this.options.clock.monotonicNow());
         recorder.retry();
+        verifications.tick();
         if (events.watched) publishSignals(view, events, shown);
       }
       if (n % TICKS_PER_SAVE === 0) keeper.save();

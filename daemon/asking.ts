@@ -6,13 +6,14 @@ import { LockgateError, Refusal, TransientError } from './core/errors.js';
 export const ASK_MS = 5_000;
 
 /**
- * Asks a database, and rejects with a TransientError when it has not answered within ASK_MS, or at once when `stop` aborts:
+ * Asks a database, and rejects with a TransientError when it has not answered within `limitMs`, or at once when `stop` aborts:
  * a port that does not heed its signal must not hold up a fence, or the end of the daemon.
  */
 export async function askSide<T>(
   clock: Clock,
   question: (signal: AbortSignal) => Promise<T>,
   stop?: AbortSignal,
+  limitMs = ASK_MS,
 ): Promise<T> {
   const ended = new AbortController();
   const limit = new AbortController();
@@ -20,9 +21,9 @@ export async function askSide<T>(
   const end = (): void => ended.abort();
   stop?.addEventListener('abort', end, { once: true });
   if (stop?.aborted === true) end();
-  const late = clock.sleep(ASK_MS, ended.signal).then((): never => {
+  const late = clock.sleep(limitMs, ended.signal).then((): never => {
     limit.abort();
-    const why = stop?.aborted === true ? 'the daemon does not wait for it any more' : `not within ${ASK_MS / 1_000} s`;
+    const why = stop?.aborted === true ? 'the daemon does not wait for it any more' : `not within ${limitMs / 1_000} s`;
     throw new TransientError('no_answer', `it has not answered: ${why}`);
   });
   try {

@@ -71,6 +71,18 @@ export class Chains {
     return this.memories.get(link)?.breaks.find((b) => lastFound(b) >= wall)?.what ?? null;
   }
 
+  /** What broke a chain and is not cleared. */
+  breaks(link: LinkId): readonly Break[] {
+    return this.memories.get(link)?.breaks ?? [];
+  }
+
+  /** What broke a chain last, and when, as one text that changes when it breaks again; null when it is whole. */
+  lastBreak(link: LinkId): string | null {
+    let last: Break | null = null;
+    for (const each of this.breaks(link)) if (last === null || lastFound(each) >= lastFound(last)) last = each;
+    return last === null ? null : `${last.what} (${new Date(lastFound(last)).toISOString()})`;
+  }
+
   /** Everything, for the store. */
   get kept(): ChainMemories {
     return Object.fromEntries(this.memories);

@@ -68,7 +68,7 @@ function cut({ databases, links }: Part): Part[] {
 }
 
 /** Tells a changed password from an unchanged one without keeping it. */
-function passwordDigest(db: DatabaseConfig): string | null {
+export function passwordDigest(db: DatabaseConfig): string | null {
   try {
     return db.password === null ? null : createHash('sha256').update(db.password.reveal()).digest('hex');
   } catch {

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { rulesOf, watchesOf } from './alert-rules.js';
 import { Board } from './board.js';
 import { Chains, type ChainMemories } from './chains.js';
-import { whyNotMeasured } from './config/available.js';
+import { viasOf, whyNotMeasured } from './config/available.js';
 import { US_PER_MS, US_PER_S, type Clock, type Us } from './core/clock.js';
 import type { Condition } from './core/condition.js';
 import type { Config, GateConfig, LinkConfig, MigrationConfig } from './core/config.js';
@@ -33,6 +33,8 @@ import {
   type SideReading,
 } from './core/observation.js';
 import { APPLIED_BY_SESSIONS, type Gap, type LocalWrite, type StrayMemory } from './core/stray.js';
+import { VERIFY_SIGNALS } from './core/verify-readings.js';
+import { verifyQuestion } from './core/verify-question.js';
 import {
   appliedBySessions,
   passiveSide,
@@ -52,6 +54,8 @@ import {
   unknown,
   type LinkId,
   type LinkName,
+  stateAt,
+  valueAt,
   type Reading,
   type SideName,
   type SignalContext,
@@ -314,7 +318,7 @@ export class Engine {
    */
   countStrays(migration: string, side: SideName, writes: readonly LocalWrite[], gap: Gap | null): void {
     const m = this.migrations.get(migration);
-    if (m === undefined) return;
+    if (m === undefined || isDual(m)) return;
     this.tellStrays(m, this.strays.missed(migration, side, writes, gap, this.clock.wallNow()));
     this.showLocal(m, this.now());
   }
@@ -332,6 +336,69 @@ export class Engine {
         passiveSide(m.direction) !== side &&
         this.strays.suspectsSplit(m.config.name, m.direction),
     );
+  }
+
+  /**
+   * A complete verification that was begun at `begunAt` (wall clock) found both sides equal: what is latched of breaks and
+   * stray writes of before is cleared. Answers whether there was anything to clear.
+   */
+  verified(migration: string, begunAt: number): boolean {
+    const m = this.migrations.get(migration);
+    if (m === undefined) return false;
+    const now = this.now();
+    const wall = this.clock.wallNow();
+    const links = [...this.links.values()].filter((link) => link.migration === migration);
+    const latched = (): string =>
+      JSON.stringify([
+        links.map((link) => this.chains.breaks(link.id)),
+        (['source', 'target'] as const).map((side) => this.strays.latched(migration, side)),
+      ]);
+    const before = latched();
+    this.strays.clear(migration, begunAt, wall);
+    for (const link of links) this.chains.clear(link.id, begunAt, wall);
+    if (latched() === before) return false;
+    for (const link of links) {
+      const key = `${link.config.name}.continuity`;
+      if (this.chains.breaks(link.id).length > 0 || this.board.reading(this.key(migration, key)).value !== 0) continue;
+      this.set(migration, new Map([[key, unknown('verified just now; the chain is looked at again', now)]]), now);
+    }
+    this.showLocal(m, now);
+    return true;
+  }
+
+  /** What broke the chain of the active link last, and is not cleared; null when nothing did or the direction is unknown. */
+  lastBreak(migration: string): string | null {
+    const direction = this.lastDirection(migration)?.direction;
+    if (direction === undefined) return null;
+    return this.chains.lastBreak(linkId(migration, direction));
+  }
+
+  /** Sets readings that hold for the present direction only, and so only for as long as both sides tell it. */
+  setDirected(migration: string, readings: ReadonlyMap<string, Reading>): void {
+    const m = this.migrations.get(migration);
+    const now = this.now();
+    // Ages do not go stale, and are told anew each second.
+    const within = (reading: Reading): Reading =>
+      m === undefined || reading.freshUs === Infinity ? reading : withinDirection(m, reading);
+    this.set(migration, new Map([...readings].map(([name, reading]) => [name, within(reading)])), now);
+  }
+
+  /** How far the active link of a migration has come, for whoever must wait until something has arrived. */
+  gauge(migration: string): { lag(): { seconds: number | null; reason: string | null }; passedAt(): Us } {
+    return {
+      lag: () => {
+        const now = this.now();
+        const reading = this.resolve(migration, 'active.lag');
+        if (stateAt(reading, now) === 'ok') return { seconds: valueAt(reading, now), reason: null };
+        return { seconds: null, reason: reading.reason ?? 'it was not observed lately' };
+      },
+      passedAt: () => {
+        this.now();
+        const { direction } = this.direction(migration);
+        if (direction === 'unknown') return -Infinity;
+        return this.links.get(linkId(migration, direction))?.tracker.passedAt() ?? -Infinity;
+      },
+    };
   }
 
   /** What is latched of a side's stray writes. */
@@ -494,7 +561,7 @@ export class Engine {
       }
     }
     for (const m of migrations.values()) {
-      const vias = { forward: m.config.links.forward.via, reverse: m.config.links.reverse?.via };
+      const vias = viasOf(m.config);
       for (const signal of signalNames(contextOf(m.config))) {
         const why = isAlias(signal) ? null : whyNotMeasured(signal, vias);
         if (why !== null) this.board.set(`${m.config.name}.${signal}`, unknown(why, now), now);
@@ -633,8 +700,10 @@ export class Engine {
     }
     const direction = this.direction(m.config.name);
     const split = this.strays.splitBrain(m.config.name, direction, now, this.clock.wallNow());
-    readings.set('standby.stray_writes', this.strays.reading(m.config.name, direction, now));
-    readings.set('split_brain', split.reading);
+    if (!isDual(m)) {
+      readings.set('standby.stray_writes', this.strays.reading(m.config.name, direction, now));
+      readings.set('split_brain', split.reading);
+    }
     this.set(m.config.name, readings, now);
     if (split.latched) this.output.splitBrain?.(m.config.name, split.reading.reason ?? '');
   }
@@ -730,16 +799,18 @@ export class Engine {
       `${last.direction} ${last.epoch}` !== `${m.lastKnown.direction} ${m.lastKnown.epoch}`;
     if (turned) {
       const concerns = (c: Condition): boolean =>
-        c.kind === 'signal' && c.migration === m.config.name && /^(active|standby|dms)\./.test(c.signal);
+        c.kind === 'signal' && c.migration === m.config.name && /^(active|standby|dms|verify)\./.test(c.signal);
       for (const group of this.groups) {
         group.advance(now);
         group.restart(concerns);
       }
       // What was compared is the other way round now.
       const behind = unknown('the direction has changed; the sequences are compared again', now);
-      this.set(m.config.name, new Map([['sequences.behind', behind]]), now);
+      const compared = unknown('the direction has changed; the data is compared anew', now);
+      const verify = m.config.verify === undefined ? [] : VERIFY_SIGNALS.map((name) => [name, compared] as const);
+      this.set(m.config.name, new Map([['sequences.behind', behind], ...verify]), now);
     }
-    this.tellStrays(m, this.strays.turn(m.config.name, after, this.clock.wallNow()));
+    this.tellStrays(m, this.strays.turn(m.config.name, after, this.clock.wallNow(), isDual(m)));
     this.set(m.config.name, new Map([['direction.reverse', reversed(m, now)]]), now);
     // What was known of the side that was passive until now says nothing of the other one.
     if (changed || turned) this.showLocal(m, now);
@@ -801,6 +872,11 @@ export function contextOf(m: MigrationConfig): SignalContext {
     traffic: Object.fromEntries([...(m.traffic ?? [])].map(([name, { unit }]) => [name, unit])),
     dns: [...(m.dns?.keys() ?? [])],
   };
+}
+
+/** Whether the application writes to both sides itself, so that no write there is stray. */
+function isDual({ config }: MigrationState): boolean {
+  return config.links.forward.via === 'none';
 }
 
 function newLink(id: LinkId, migration: string, config: LinkConfig): LinkState {
@@ -883,6 +959,7 @@ function basisOf(config: Config, migration: string): string {
 function questionOf(config: Config, migration: string, signal: string): string | undefined {
   const m = config.migrations.get(migration);
   const [head, name = ''] = signal.split('.');
+  if (head === 'verify') return verifyQuestion(m?.verify);
   const question = head === 'traffic' ? m?.traffic?.get(name) : head === 'dns' ? m?.dns?.get(name) : undefined;
   return question === undefined ? undefined : JSON.stringify(question);
 }

@@ -45,14 +45,16 @@ export class Strays {
     }
   }
 
-  /** Takes what is known of a migration's direction now; answers what that made stray. */
-  turn(migration: string, direction: Direction, wall: number): FirstStray[] {
+  /**
+   * Takes what is known of a migration's direction now; answers what that made stray. `dual`: the application writes to
+   * both sides itself, and neither is ever passive.
+   */
+  turn(migration: string, direction: Direction, wall: number, dual = false): FirstStray[] {
     const passive = passiveSide(direction);
     const epoch = direction.direction === 'unknown' ? 0 : direction.epoch;
     const since = changedAt(direction, wall);
-    return SIDES.flatMap((side) =>
-      this.change(migration, side, (t) => t.turn(passive === null ? null : passive === side, epoch, wall, since)),
-    );
+    const role = (side: SideName): boolean | null => (dual ? false : passive === null ? null : passive === side);
+    return SIDES.flatMap((side) => this.change(migration, side, (t) => t.turn(role(side), epoch, wall, since)));
   }
 
   /** The clocks jumped: what was confirmed before does not count. */
@@ -171,6 +173,12 @@ export class Strays {
   /** What the API shows of a side. */
   shown(migration: string, side: SideName): StrayMemory {
     return this.trackers.get(`${migration}.${side}`)?.kept ?? EMPTY_STRAYS;
+  }
+
+  /** What `clear` would clear of a side. */
+  latched(migration: string, side: SideName): unknown {
+    const { count, gaps, firstAt, lastAt } = this.shown(migration, side);
+    return [count, gaps, firstAt, lastAt, this.splits.get(migration) ?? null];
   }
 
   /** Clears both sides of a migration of what was written before `begunAt` (wall clock), or of everything (Infinity). */

@@ -2,7 +2,6 @@
 import type { Clock } from './core/clock.js';
 import { US_PER_S, wallIso } from './core/clock.js';
 import type { Config, MigrationConfig } from './core/config.js';
-import { Refusal } from './core/errors.js';
 import {
   findSignal,
   signalNames,
@@ -36,6 +35,7 @@ import type {
 import { IsoMemory, signalJson, verdictJson, type Instant, type SteadyLook } from './render.js';
 import type { Fences } from './fences.js';
 import { passiveSide } from './strays.js';
+import type { Verifications } from './verifications.js';
 import type { Switchover } from './switchover.js';
 import type { Attestation, JournalEntry, Store } from './store/store.js';
 
@@ -54,6 +54,7 @@ export interface ViewParts {
   fences: Fences;
   switchover: Switchover;
   alerting: Alerting;
+  verifications: Verifications;
 }
 
 /** Implements the port over a running engine. */
@@ -209,21 +210,20 @@ export class View implements DaemonPort {
     return this.parts.fences.onChange(migration, listener);
   }
 
-  startVerify(migration: string): Promise<{ pass: string }> {
-    return Promise.reject(new Refusal(409, 'not_configured', `${migration} has no \`verify\` section`));
+  startVerify(migration: string, asked: Parameters<DaemonPort['startVerify']>[1]): Promise<{ pass: string }> {
+    return this.parts.verifications.start(migration, asked);
   }
 
-  stopVerify(migration: string): Promise<{ pass: string }> {
-    return this.startVerify(migration);
+  stopVerify(migration: string, actor: string): Promise<{ pass: string }> {
+    return this.parts.verifications.end(migration, actor);
   }
 
   verification(migration: string): VerifyJson | undefined {
-    if (!this.parts.config().migrations.has(migration)) return undefined;
-    return { running: null, last: null, next_at: null, narrower: null, tables: [] };
+    return this.parts.verifications.json(migration);
   }
 
-  verifyRows(migration: string): Promise<VerifyRowJson[]> {
-    return this.startVerify(migration).then(() => []);
+  verifyRows(migration: string, table: string, keys: Record<string, string>[]): Promise<VerifyRowJson[]> {
+    return this.parts.verifications.rows(migration, table, keys);
   }
 
   changeDirection(change: DirectionChange): Promise<DirectionChangeJson> {

@@ -20,6 +20,7 @@ import { addSetup } from './setup.js';
 import { addStatus } from './status.js';
 import { addTeardown } from './teardown.js';
 import { plain } from './text.js';
+import { addVerify } from './verify.js';
 import { addWait } from './wait.js';
 
 /**
@@ -87,6 +88,7 @@ Examples:
   addPromote(program, context);
   addRollback(program, context);
   addAttest(program, context);
+  addVerify(program, context);
   addJournal(program, context);
   return program;
 }

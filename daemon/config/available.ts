@@ -1,6 +1,7 @@
-import type { LinkConfig } from '../core/config.js';
+import type { LinkConfig, MigrationConfig } from '../core/config.js';
 import { isDmsSignal, MIGRATION_SIGNALS, type LinkName } from '../core/signal.js';
-import { APPLIED_BY_SESSIONS } from '../core/stray.js';
+import { APPLIED_BY_SESSIONS, DUAL_WRITES } from '../core/stray.js';
+import { VERIFY_SIGNALS } from '../core/verify-readings.js';
 import { isRecord } from './issues.js';
 import type { Path } from './locate.js';
 import type { Problems } from './problems.js';
@@ -15,8 +16,6 @@ interface Unavailable {
   hint: string;
 }
 
-const link = (...path: string[]): Path => ['migrations', '*', '(link)', ...path];
-
 /**
  * What this version refuses although the schema knows it. An alert that silently never fires, or a comparison that never
  * runs, would be worse than none. Whoever builds a part deletes its row.
@@ -26,17 +25,6 @@ const UNAVAILABLE: readonly Unavailable[] = [
     path: ['databases', '*', 'password'],
     what: '`password: rds_iam`',
     hint: 'put a password into the URL, for example `${file:PATH}`, which is read again at each connection',
-  },
-  {
-    path: link('via'),
-    values: ['none'],
-    what: 'this kind of link',
-    hint: 'only `postgres-logical`, `postgres-physical`, `mysql` and `dms` can be watched',
-  },
-  {
-    path: ['migrations', '*', 'verify'],
-    what: 'verification',
-    hint: 'remove this section; compare the data by other means and attest it',
   },
 ];
 
@@ -80,14 +68,23 @@ const MEASURED: ReadonlySet<string> = new Set([
   'standby.stray_writes',
   'split_brain',
   'fence.drained',
+  ...VERIFY_SIGNALS,
   ...Object.keys(MIGRATION_SIGNALS).filter(isDmsSignal),
 ]);
 
 /** What this version measures of a link by DMS: its row, and what its tasks and control tables tell. */
 const MEASURED_BY_DMS: ReadonlySet<string> = new Set(['lag', 'lag_low', 'running', 'errors', 'tables_syncing']);
 
-/** The mechanism of each link of a migration. */
-export type Vias = Readonly<Partial<Record<LinkName, LinkConfig['via'] | undefined>>>;
+/** The mechanism of each link of a migration, and whether its data is compared. */
+export type Vias = Readonly<Partial<Record<LinkName, LinkConfig['via'] | undefined>>> & { readonly verify?: boolean };
+
+/** The same of a migration that is resolved. */
+export function viasOf({ links, verify }: Pick<MigrationConfig, 'links' | 'verify'>): Vias {
+  return { forward: links.forward.via, reverse: links.reverse?.via, verify: verify !== undefined };
+}
+
+/** Why nothing is known of the replication of a link that has none. */
+const NO_REPLICATION = 'this link has no replication (`via: none`)';
 
 /**
  * Why a signal (named relative to its migration) is unknown for ever in this version, over these links; null when it is
@@ -99,6 +96,11 @@ export function whyNotMeasured(signal: string, vias: Vias): string | null {
   }
   const [head = '', name = ''] = signal.split('.');
   const { forward, reverse } = vias;
+  if (head === 'verify') return vias.verify === true ? null : 'this migration has no `verify` section';
+  if (forward === 'none') {
+    const why = withoutReplication(signal, head);
+    if (why !== null) return why;
+  }
   if (isDmsSignal(signal)) {
     return [forward, reverse].includes('dms') ? null : 'no link of this migration comes by DMS';
   }
@@ -124,4 +126,12 @@ export function whyNotMeasured(signal: string, vias: Vias): string | null {
     return 'DMS tells no applied position: there is only the heartbeat row to go by';
   }
   return 'this link comes by DMS, which does not tell it, and this version does not find it out by other means';
+}
+
+/** Why a signal of a migration of dual writes is never known; null when it can be. */
+function withoutReplication(signal: string, head: string): string | null {
+  if (signal === 'standby.stray_writes' || signal === 'split_brain') return DUAL_WRITES;
+  if (signal === 'fence.drained') return `${NO_REPLICATION}, so that there is nothing that could drain`;
+  if (signal === 'sequences.behind') return `${NO_REPLICATION}; sequences are compared along one only`;
+  return ['forward', 'reverse', 'active', 'standby'].includes(head) ? NO_REPLICATION : null;
 }

@@ -36,6 +36,7 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
     checkFlowKeys(via, raw, path, scope);
   }
   checkDms(raw, path, scope);
+  if (via === 'none') checkNone(name, raw, path, scope);
   if (name === 'forward' && raw.starts !== undefined) {
     const hint = 'remove it: only the way back may start with the flip';
     scope.problems.add([...path, 'starts'], 'the forward link has no `starts`', hint, { key: true });
@@ -49,7 +50,7 @@ export function resolveLink(name: LinkName, raw: RawLink, path: Path, ends: Link
     scope.problems.add([...path, 'heartbeat', 'interval'], message, 'the monitor must not become the load; write `1s`');
   }
   const watch = raw.heartbeat?.watch ?? 'auto';
-  if (ends.from === undefined || ends.to === undefined || via === undefined || via === 'none') return null;
+  if (ends.from === undefined || ends.to === undefined || via === undefined) return null;
   checkPatterns(raw, path, scope);
   const include = raw.tables?.include ?? ['*.*'];
   return {
@@ -83,7 +84,7 @@ const DEFAULT_CHANNEL = 'default channel';
 
 function flowsOf(via: Via, raw: RawLink, subscriptions: readonly string[]): readonly string[] {
   if (via === 'postgres-physical') return ['standby'];
-  if (via !== 'mysql') return via === 'dms' ? [] : subscriptions;
+  if (via !== 'mysql') return via === 'postgres-logical' ? subscriptions : [];
   const written = typeof raw.channel === 'string' ? [raw.channel] : ((raw.channel ?? []) as (string | undefined)[]);
   const channels = written.filter((c) => c !== undefined).map((c) => (c === '' ? DEFAULT_CHANNEL : c));
   return channels.length === 0 ? [DEFAULT_CHANNEL] : channels;
@@ -144,6 +145,21 @@ function checkExternal(table: string, raw: RawLink, path: Path, ends: LinkEnds, 
     const message = `an external heartbeat is one of pt-heartbeat, on MySQL or MariaDB, and the database \`${name ?? ''}\` is ${has}`;
     scope.problems.add(at, message, "remove this key; lockgate's own heartbeat is used");
     return;
+  }
+}
+
+/** Dual writes: the application writes to both sides itself, and there is nothing that runs one way or the other. */
+function checkNone(name: LinkName, raw: RawLink, path: Path, scope: Scope): void {
+  if (name === 'reverse') {
+    const hint =
+      'remove this section: with `via: none` of the forward link the application writes to both sides, whatever the direction';
+    scope.problems.add([...path, 'via'], 'a way back without replication is none', hint);
+    return;
+  }
+  for (const key of ['heartbeat', 'freshness', 'retention_limit'] as const) {
+    if (raw[key] === undefined) continue;
+    const message = `a link by \`none\` has no \`${key}\``;
+    scope.problems.add([...path, key], message, 'nothing is replicated; remove it', { key: true });
   }
 }
 

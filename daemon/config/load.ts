@@ -26,6 +26,7 @@ import {
   resolveCloudWatch,
   resolveMigrationServices,
 } from './services.js';
+import { resolveVerify } from './verify.js';
 import { warnOfGates, warnOfRules } from './warnings.js';
 
 export { explainConfig } from './explain.js';
@@ -161,7 +162,10 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
     gates.forEach(place);
     configs.set(
       name,
-      migrations.assembleMigration(name, written, own, gates, resolveMigrationServices(name, written, context, scope)),
+      migrations.assembleMigration(name, written, own, gates, {
+        ...resolveMigrationServices(name, written, context, scope),
+        verify: resolveVerify(name, written, scope),
+      }),
     );
   }
   requireSome(configs, 'migrations', scope);
@@ -178,6 +182,7 @@ function resolveMigrations(raw: RawConfig, databases: ReadonlyMap<string, Databa
   const viasOf = (name: string) => ({
     forward: raw.migrations?.[name]?.forward?.via,
     reverse: raw.migrations?.[name]?.reverse?.via,
+    verify: raw.migrations?.[name]?.verify !== undefined,
   });
   warnOfGates(placed, viasOf, scope);
   migrations.warnOfSharedFlows(links, scope);

@@ -1,5 +1,5 @@
 import type { ConditionContext } from '../core/condition.js';
-import type { DatabaseConfig, LinkConfig, MigrationConfig } from '../core/config.js';
+import type { DatabaseConfig, LinkConfig, MigrationConfig, VerifyConfig } from '../core/config.js';
 import type { LinkName, SignalContext } from '../core/signal.js';
 import { didYouMean } from '../core/suggest.js';
 import type { Unit } from '../core/units.js';
@@ -86,6 +86,11 @@ export function resolveLinks(
     const resolved = resolveLink(link, written, ['migrations', name, link], { from, to, databases }, scope);
     if (resolved !== null) links.set(link, resolved);
   }
+  if (raw.forward?.via === 'none' && raw.reverse !== undefined && raw.reverse.via !== 'none') {
+    const hint = 'remove this section: the application writes to both sides, so that going back needs no replication';
+    const at = ['migrations', name, 'reverse'];
+    scope.problems.add(at, 'with `via: none` of the forward link there is no `reverse` link', hint, { key: true });
+  }
   const forward = subscriptionsOf(raw.forward);
   const twice = subscriptionsOf(raw.reverse).find((s) => forward.includes(s));
   if (twice !== undefined) {
@@ -162,7 +167,7 @@ export function assembleMigration(
   raw: RawMigration,
   links: ReadonlyMap<LinkName, LinkConfig>,
   gates: ReadonlyMap<string, PlacedGate>,
-  services: Pick<MigrationConfig, 'traffic' | 'dns' | 'maintenance'> = {},
+  { verify, ...services }: Pick<MigrationConfig, 'traffic' | 'dns' | 'maintenance'> & { verify: VerifyConfig | null },
 ): MigrationConfig | null {
   const forward = links.get('forward');
   const reverse = links.get('reverse');
@@ -175,6 +180,7 @@ export function assembleMigration(
     promotion: raw.promotion ?? 'manual',
     gates: new Map([...gates].map(([gate, placed]) => [gate, placed.gate])),
     ...services,
+    ...(verify === null ? {} : { verify }),
   };
 }
 

@@ -24,7 +24,7 @@ const share = z
     const n = typeof v === 'number' ? v : /^\s*\d+(?:\.\d+)?\s*%\s*$/.test(v) ? parseFloat(v) / 100 : NaN;
     return n > 0 && n <= 1;
   }, 'this is not a share\nwrite it like `20%` or `0.2`')
-  .meta({ description: 'Share of the time that the source may be busy with comparing.' });
+  .meta({ description: 'Share of the time that the source may be busy with comparing; 20% by default.' });
 
 const cron = z
   .string({ error: 'a cron expression' })
@@ -32,6 +32,16 @@ const cron = z
     error: 'this is not a cron expression\nwrite five fields, for example `*/15 * * * *`',
   })
   .meta({ description: 'When passes start, as a cron expression; only on demand by default.' });
+
+const running = z
+  .int({ error: 'a whole number, or null' })
+  .min(1, { error: 'this would never compare anything\nwrite 1 or more, or null to compare whatever else runs' })
+  .nullable()
+  .meta({
+    description:
+      'Comparing pauses while other clients of the side that carries the writes execute more statements than this; 50 by ' +
+      'default, null: never.',
+  });
 
 const standIn = z
   .union([z.string(), z.number(), z.null()], { error: 'text, a number or null' })
@@ -46,10 +56,15 @@ export const verify = section('Comparing the data of both sides.', {
     'Columns that may differ, by table.',
     list('Columns of one table.', text('A column.'), 'a list of columns'),
   ).optional(),
+  filters: named(
+    'Only rows that fulfil all of these are compared, by table.',
+    list('Conditions on the rows of one table.', text('A condition such as `tenant_id = 42`.'), 'a list of conditions'),
+  ).optional(),
   schemas: named('Schema on the target, by schema on the source.', text('A schema.')).optional(),
-  chunk: duration('How long one comparison may take.').optional(),
+  chunk: duration('How long one comparison may take; 500ms by default.').optional(),
   source_share: share.optional(),
-  pause_above_lag: duration('Comparing pauses while lag is above this.').optional(),
+  pause_above_lag: duration('Comparing pauses while lag is above this; 5s by default.').optional(),
+  pause_above_running: running.optional(),
   stand_ins: named('What stands for values that the other engine cannot hold.', standIn).optional(),
 });
 

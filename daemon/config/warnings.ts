@@ -1,7 +1,7 @@
 import type { SignalCondition } from '../core/condition.js';
 import type { AlertsConfig, LinkConfig, MigrationConfig } from '../core/config.js';
 import type { LinkName } from '../core/signal.js';
-import { whyNotMeasured, type Vias } from './available.js';
+import { viasOf, whyNotMeasured, type Vias } from './available.js';
 import type { PlacedGate } from './gates.js';
 import type { Scope } from './scope.js';
 
@@ -11,7 +11,7 @@ const NEVER: Readonly<Partial<Record<LinkConfig['via'], readonly string[]>>> = {
 /** Warns of gates that are allowed but prove less than they seem to, or can never open. */
 export function warnOfGates(
   gates: ReadonlyMap<string, PlacedGate>,
-  viasOf: (migration: string) => Vias,
+  viasIn: (migration: string) => Vias,
   scope: Scope,
 ): void {
   for (const [id, { gate, origin }] of gates) {
@@ -20,7 +20,7 @@ export function warnOfGates(
     const own = gate.require.filter((c) => c.kind === 'signal');
     const all = signalsOf(id, gates, new Set());
     for (const condition of own) {
-      const vias = viasOf(condition.migration);
+      const vias = viasIn(condition.migration);
       const link = /^(.*)\.lag$/.exec(condition.signal)?.[1];
       const seconded = all.some(
         (c) =>
@@ -75,9 +75,9 @@ export function warnOfRules(
     scope.warn('alerts: nobody is told of them; they are only judged and shown (add `pagerduty` or `webhook`)');
   }
   for (const { name, migration, when } of alerts.rules) {
-    const links = migrations.get(migration)?.links;
-    if (when.kind !== 'signal' || links === undefined) continue;
-    const why = whyNotMeasured(when.signal, { forward: links.forward.via, reverse: links.reverse?.via });
+    const config = migrations.get(migration) ?? null;
+    if (when.kind !== 'signal' || config === null) continue;
+    const why = whyNotMeasured(when.signal, viasOf(config));
     if (why === null) continue;
     scope.warn(
       `alerts: the rule ${name} can never fire for ${migration}: \`${when.signal}\` is not measured in this version (${why})`,

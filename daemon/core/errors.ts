@@ -45,6 +45,8 @@ export class Refusal extends LockgateError {
     code: string,
     message: string,
     hint: string | null = null,
+    /** Further members of the problem that HTTP answers. */
+    readonly extra: Readonly<Record<string, unknown>> = {},
   ) {
     super(code, message, hint);
   }

@@ -161,6 +161,21 @@ export class LagTracker {
     };
   }
 
+  /**
+   * An instant before which everything that was committed on the source is visible on the target: by the newest heartbeat
+   * that was seen there, and by the newest position that every flow has applied. -Infinity while one of them is not known,
+   * or the target has lost what it had.
+   */
+  passedAt(): Us {
+    if (this.watchFault !== null || this.loss !== null) return -Infinity;
+    let passed = this.rows.newest()?.sentAt ?? -Infinity;
+    for (const flow of this.flows.values()) {
+      const applied = flow.fault === null ? flow.arrivals.newest() : null;
+      passed = Math.min(passed, applied?.sentAt ?? -Infinity);
+    }
+    return passed;
+  }
+
   private breakChain(o: { at: Us; reason: string }): void {
     this.writerFault = { reason: o.reason, at: o.at };
     this.brokenSeq = this.newestSent;

@@ -16,6 +16,9 @@ import { known, unknown, type Reading } from './signal.js';
 /** Why local writes are unknown where replication applies them like any client. */
 export const APPLIED_BY_SESSIONS =
   'DMS applies through ordinary sessions, so what it writes here cannot be told apart from local writes';
+/** Why no write is stray where the application writes to both sides itself. */
+export const DUAL_WRITES =
+  'with `via: none` the application writes to both sides, so that no write of its own can be told from a stray one';
 
 /** A local write as the reader saw it: never row content. */
 export interface LocalWrite {

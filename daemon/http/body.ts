@@ -44,11 +44,36 @@ export class BodyFields {
     return found;
   }
 
+  /** A list of 1 to `most` texts that are not empty. */
+  texts(name: string, most: number): string[] {
+    const list = this.#list(name, most);
+    if (list.every((item): item is string => typeof item === 'string' && item !== '')) return list;
+    throw invalid(`${name} must be a list of strings that are not empty`);
+  }
+
+  /** A list of 1 to `most` objects from names to texts. */
+  records(name: string, most: number): Record<string, string>[] {
+    return this.#list(name, most).map((item) => {
+      const entries = typeof item === 'object' && item !== null && !Array.isArray(item) ? Object.entries(item) : [];
+      if (entries.length > 0 && entries.every((e): e is [string, string] => typeof e[1] === 'string')) {
+        return Object.fromEntries(entries);
+      }
+      throw invalid(`${name} must be a list of objects whose values are strings`);
+    });
+  }
+
   /** True or false; false when it is absent. */
   flag(name: string): boolean {
     const value = this.#given.has(name) ? this.#given.get(name) : false;
     if (typeof value !== 'boolean') throw invalid(`${name} must be true or false`);
     return value;
+  }
+
+  #list(name: string, most: number): unknown[] {
+    const value = this.#given.get(name);
+    if (!Array.isArray(value) || value.length === 0) throw invalid(`${name} must be a list that is not empty`);
+    if (value.length > most) throw invalid(`${name} must have at most ${most} entries`);
+    return value as unknown[];
   }
 }
 

@@ -31,6 +31,10 @@ export const LIMITS = {
   noteLength: 2_000,
   reasonLength: 500,
   idempotencyKeyLength: 128,
+  /** Tables that one pass can be asked for by name. */
+  verifyTables: 1_000,
+  /** Rows whose values are shown at once. */
+  verifyRows: 20,
   fenceDeadlineDefaultMs: 60_000,
   fenceDeadlineMinMs: 1_000,
   fenceDeadlineMaxMs: 3_600_000,

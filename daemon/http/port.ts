@@ -178,6 +178,8 @@ export interface DaemonEvent {
 
 /** The JSON of verification; field names are part of the outside interface. */
 export interface VerifyJson {
+  /** Whether the migration has a `verify` section. */
+  configured?: boolean;
   running: {
     pass: string;
     started_at: string;
@@ -190,6 +192,8 @@ export interface VerifyJson {
     paused: string | null;
   } | null;
   last: { pass: string; started_at: string; ended_at: string; complete: boolean; reason: string | null } | null;
+  /** When the newest pass that was complete ended; null before the first. */
+  last_complete_at?: string | null;
   /** When the next pass begins of itself; null without a schedule. */
   next_at: string | null;
   /** What the patterns leave out of what the links ought to carry; null when nothing. */

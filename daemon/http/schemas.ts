@@ -178,6 +178,36 @@ export const SCHEMAS: Readonly<Record<string, Schema>> = {
     old_side_position: orNull(string),
     warnings: list(string),
   }),
+  Verification: {
+    ...object({
+      running: orNull(
+        object({
+          ...{ pass: string, started_at: instant, tables_done: integer, tables_total: integer, rows_done: integer },
+          ...{ rows_estimated: integer, eta_seconds: orNull(number), table: orNull(string), paused: orNull(string) },
+        }),
+      ),
+      last: orNull(
+        object({ pass: string, started_at: instant, ended_at: instant, complete: boolean, reason: orNull(string) }),
+      ),
+      next_at: orNull(instant),
+      narrower: orNull(string),
+      tables: list(ref('VerifyTable')),
+    }),
+    description:
+      'Also `configured`: whether the migration has a `verify` section; `last_complete_at`: when the newest complete pass ended.',
+  },
+  VerifyTable: object({
+    ...{ table: string, state: oneOf('match', 'mismatch', 'not-settled', 'not-covered', 'unknown') },
+    ...{ reason: orNull(string), compared_at: orNull(instant), source_rows: orNull(integer) },
+    ...{ target_rows: orNull(integer), rows_compared: integer, ignored_columns: list(string) },
+    ...{ mismatched_rows: orNull(integer), mismatched_at_least: boolean },
+    mismatches: list(object({ kind: oneOf('missing', 'extra', 'different'), key: map(string) })),
+    mismatches_truncated: boolean,
+  }),
+  VerifyPass: object({ pass: string }),
+  VerifyRows: object({
+    rows: list(object({ key: map(string), source: orNull(map(orNull(string))), target: orNull(map(orNull(string))) })),
+  }),
   Migrations: object({ migrations: list(ref('Migration')) }),
   JournalEntry: object({
     id: integer,

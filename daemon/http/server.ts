@@ -30,6 +30,7 @@ import { overloaded, Problem, sendProblem } from './problem.js';
 import { readQuery } from './query.js';
 import { rootRoutes } from './root.js';
 import type { Caller, HttpContext, HttpLog, MetricsText, Route } from './route.js';
+import { verifyRoutes } from './verify.js';
 import { waitRoutes } from './wait.js';
 import { WaitingRoom } from './waiting-room.js';
 
@@ -157,6 +158,7 @@ function allRoutes(context: HttpContext, metrics: MetricsText, waiters: WaitingR
     ...attestationRoutes(context),
     ...fenceRoutes(context, waiters),
     ...directionRoutes(context),
+    ...verifyRoutes(context),
     ...events.routes(),
     ...metricsRoutes(metrics),
     ...rootRoutes(),
@@ -266,10 +268,10 @@ function toProblem(error: unknown): Problem {
     });
   }
   if (error instanceof Refusal) {
-    const { status, code, message, hint } = error;
+    const { status, code, message, hint, extra } = error;
     return new Problem(status, code, message, {
       ...(status === 503 ? { headers: { 'retry-after': String(LIMITS.retryAfterSeconds) } } : {}),
-      ...(hint === null ? {} : { extra: { hint } }),
+      extra: { ...(hint === null ? {} : { hint }), ...extra },
     });
   }
   if (error instanceof UsageError) return new Problem(400, error.code, withHint(error));

@@ -12,6 +12,8 @@ export interface Metrics {
   streamed(database: string, stream: string, transactions: number, bytes: number): void;
   /** Counts, once for each fence that drains, whether it took no longer than `drain_eta_high` had said when it was placed. */
   fenceTold(fence: FenceJson): void;
+  /** Counts rows that verification has compared. */
+  rowsCompared(migration: string, rows: number): void;
   /** Remembers how the last reload of the configuration went; the first one is the start. */
   configLoaded(success: boolean, wallMs: number): void;
 }
@@ -45,6 +47,7 @@ const FENCE_STATES: readonly FenceStateJson[] = [
   'cancelled',
 ];
 const DIRECTIONS = ['forward', 'reverse', 'unknown'] as const;
+const TABLE_STATES = ['match', 'mismatch', 'not-settled', 'not-covered', 'unknown'] as const;
 const LINK_GAUGES = { lag: 'lag', backlog_bytes: 'backlog' } as const;
 
 /** Creates the metrics with a registry of their own. */
@@ -60,6 +63,8 @@ export function createMetrics(port: DaemonPort, options: MetricsOptions): Metric
   const delays = new Map<string, { migration: string; link: string }>();
   /** By the name of the collector that reads it. */
   const streams = new Map<string, { database: string; stream: string }>();
+  /** Migrations whose rows are counted. */
+  const compared = new Set<string>();
   // An unlabelled gauge starts at 0, which here would read as "never" and "failed"; absent until there is something to say.
   for (const gauge of [series.evaluated, series.reloadSuccess, series.reloadedAt]) gauge.remove();
   series.build.set({ version: port.version, node: options.nodeVersion }, 1);
@@ -96,6 +101,11 @@ export function createMetrics(port: DaemonPort, options: MetricsOptions): Metric
       series.delay.remove(labels);
       delays.delete(key);
     }
+    for (const migration of compared) {
+      if (migrations.includes(migration)) continue;
+      series.verifyRows.remove({ migration });
+      compared.delete(migration);
+    }
     for (const [key, labels] of streams) {
       if (collectors.some(({ name }) => name === key)) continue;
       series.streamTransactions.remove(labels);
@@ -127,6 +137,10 @@ export function createMetrics(port: DaemonPort, options: MetricsOptions): Metric
       if (counted.get(migration) === id) return;
       counted.set(migration, id);
       series.predictions.inc({ migration, held: String(drain_seconds <= predicted.drain_eta_high) });
+    },
+    rowsCompared(migration, rows) {
+      compared.add(migration);
+      series.verifyRows.inc({ migration }, rows);
     },
     configLoaded(success, wallMs) {
       series.reloadSuccess.set(flag(success));
@@ -187,6 +201,22 @@ function createSeries(registry: Registry) {
     fenceViolations: gauge(
       'fence_violations',
       'Writes after the newest fence on the side that ought to be silent; absent without a fence.',
+      'migration',
+    ),
+    verifyRunning: gauge(
+      'verify_running',
+      '1 while a pass of verification runs or waits for its turn; absent without a `verify` section.',
+      'migration',
+    ),
+    verifyTables: gauge(
+      'verify_tables',
+      'Tables that are to be compared, by the state of their newest comparison; absent without a `verify` section.',
+      'migration',
+      'state',
+    ),
+    verifyLastPass: gauge(
+      'verify_last_pass_timestamp_seconds',
+      'When the newest complete pass of verification ended, in seconds since 1970; absent before the first.',
       'migration',
     ),
     collectorUp: gauge('collector_up', '1 while the collector runs, 0 while it is being restarted.', 'collector'),
@@ -253,6 +283,7 @@ function createSeries(registry: Registry) {
       'database',
       'stream',
     ),
+    verifyRows: counter('verify_rows_total', 'Rows that verification has compared since the start.', 'migration'),
     delay: new Histogram({
       name: 'lockgate_heartbeat_delay_seconds',
       help: 'Delay of each heartbeat from its commit on the source to its arrival on the target, upper bound.',
@@ -290,6 +321,18 @@ function setMigration(series: Series, port: DaemonPort, migration: string): void
   const now = found?.direction ?? 'unknown';
   for (const direction of DIRECTIONS) series.direction.set({ migration, direction }, flag(direction === now));
   if (found !== undefined && found.fence !== null) setFence(series, migration, found.fence);
+  setVerification(series, port, migration);
+}
+
+function setVerification(series: Series, port: DaemonPort, migration: string): void {
+  const verify = port.verification(migration);
+  if (verify === undefined || verify.configured !== true) return;
+  series.verifyRunning.set({ migration }, flag(verify.running !== null));
+  for (const state of TABLE_STATES) {
+    series.verifyTables.set({ migration, state }, verify.tables.filter((t) => t.state === state).length);
+  }
+  const last = verify.last_complete_at ?? null;
+  if (last !== null) series.verifyLastPass.set({ migration }, Date.parse(last) / 1_000);
 }
 
 function setAlerts(series: Series, port: DaemonPort): void {

@@ -1,9 +1,14 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Metrics } from '../../daemon/publish/prometheus.js';
 import { createMetrics } from '../../daemon/publish/prometheus.js';
-import { FakePort, signal, verdict } from '../support/fake-port.js';
+import { FakePort, signal, verdict, verification } from '../support/fake-port.js';
 import type { Running } from '../support/http-server.js';
 import { startServer } from '../support/http-server.js';
+
+const RUNNING = {
+  ...{ pass: 'p1', started_at: '2026-11-22T00:00:00.000Z', tables_done: 1, tables_total: 3, rows_done: 10 },
+  ...{ rows_estimated: 90, eta_seconds: 8, table: 'public.orders', paused: null },
+};
 
 function made(): { port: FakePort; metrics: Metrics } {
   const port = new FakePort();
@@ -37,6 +42,13 @@ describe('metrics', () => {
       'lockgate_direction{migration="shop",direction="forward"}': 1,
       'lockgate_direction{migration="shop",direction="reverse"}': 0,
       'lockgate_direction{migration="shop",direction="unknown"}': 0,
+      'lockgate_verify_running{migration="shop"}': 0,
+      'lockgate_verify_tables{migration="shop",state="match"}': 1,
+      'lockgate_verify_tables{migration="shop",state="mismatch"}': 1,
+      'lockgate_verify_tables{migration="shop",state="not-settled"}': 0,
+      'lockgate_verify_tables{migration="shop",state="not-covered"}': 0,
+      'lockgate_verify_tables{migration="shop",state="unknown"}': 0,
+      'lockgate_verify_last_pass_timestamp_seconds{migration="shop"}': Date.parse('2026-11-22T00:00:00Z') / 1000,
       'lockgate_collector_up{collector="onprem/wal"}': 1,
       'lockgate_collector_restarts_total{collector="onprem/wal"}': 2,
       'lockgate_build_info{version="0.0.0-test",node="v20.0.0"}': 1,
@@ -55,6 +67,19 @@ describe('metrics', () => {
       lockgate_config_reload_success: 1,
       lockgate_config_last_reload_success_timestamp_seconds: 1_700_000_000.5,
     });
+  });
+
+  it('count rows that were compared, and say nothing of what is not compared or has gone', async () => {
+    const { port, metrics } = made();
+    metrics.rowsCompared('shop', 40);
+    metrics.rowsCompared('shop', 2);
+    port.verify = verification({ running: { ...RUNNING }, last_complete_at: null });
+    const first = await scrape(metrics);
+    expect(first.get('lockgate_verify_rows_total{migration="shop"}')).toBe(42);
+    expect(first.get('lockgate_verify_running{migration="shop"}')).toBe(1);
+    expect([...first.keys()].filter((name) => name.includes('last_pass'))).toEqual([]);
+    port.verify = verification({ configured: false });
+    expect([...(await scrape(metrics)).keys()].filter((name) => /verify_(running|tables|last)/.test(name))).toEqual([]);
   });
 
   it('leave nothing behind: neither a stale value nor a migration that has gone', async () => {

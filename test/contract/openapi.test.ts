@@ -37,6 +37,8 @@ const BODIES: readonly [string, string][] = [
   ['/fences', '{"deadline":"90s","note":"cutover"}'],
   ['/promote', '{"reason":"cutover","expect":"forward"}'],
   ['/rollback', '{"reason":"errors","expect":"reverse"}'],
+  ['/verify', '{"tables":["public.orders"]}'],
+  ['/verify/rows', '{"table":"public.orders","keys":[{"id":"42"}]}'],
 ];
 
 let running: Running;
@@ -91,6 +93,8 @@ describe('openapi.json', () => {
         '/v1/migrations/{migration}/rollback',
         '/v1/migrations/{migration}/signals',
         '/v1/migrations/{migration}/signals/{signal}/history',
+        '/v1/migrations/{migration}/verify',
+        '/v1/migrations/{migration}/verify/rows',
       ].sort(),
     );
   });
@@ -116,6 +120,7 @@ describe('openapi.json', () => {
       expect(at(path)?.requestBody?.required).toBe(true);
     }
     expect(at('/fences')?.requestBody?.required).toBe(false);
+    expect(at('/verify')?.requestBody?.required).toBe(false);
     expect(at('/attestations/{name}')?.requestBody?.required).toBe(true);
   });
 

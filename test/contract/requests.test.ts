@@ -22,7 +22,7 @@ describe('requests', () => {
     '/index.html',
     '/v1/gates/a/b/c',
     '//',
-    '/v1/migrations/shop/verify',
+    '/v1/migrations/shop/verified',
   ])('404 for %s, and never the page', async (path) => {
     const answer = await running.ask(path);
     expect(answer.status).toBe(404);
@@ -32,7 +32,7 @@ describe('requests', () => {
   });
 
   it.each([
-    ['POST', '/v1/migrations/shop/verify', 404, undefined],
+    ['POST', '/v1/migrations/shop/verified', 404, undefined],
     ['GET', '/v1/migrations/shop/promote', 405, 'POST'],
     ['PUT', '/v1/migrations/shop/fences', 405, 'POST, GET, HEAD'],
     ['POST', '/v1/migrations/shop/fences/f1', 405, 'GET, DELETE'],

@@ -313,22 +313,33 @@ export class FakePort implements DaemonPort {
     return changed;
   }
 
-  verify: VerifyJson = { running: null, last: null, next_at: null, narrower: null, tables: [] };
+  verify: VerifyJson = verification();
+  /** Passes that were asked for, ended and rows that were shown. */
+  readonly verifyAsked: unknown[] = [];
 
-  startVerify(): Promise<{ pass: string }> {
-    return Promise.resolve({ pass: 'p1' });
+  startVerify(migration: string, asked: { tables: string[] | null; actor: string }): Promise<{ pass: string }> {
+    return this.#soon(() => {
+      this.verifyAsked.push({ migration, ...asked });
+      return { pass: 'p1' };
+    });
   }
 
-  stopVerify(): Promise<{ pass: string }> {
-    return Promise.resolve({ pass: 'p1' });
+  stopVerify(migration: string, actor: string): Promise<{ pass: string }> {
+    return this.#soon(() => {
+      this.verifyAsked.push({ migration, ended: actor });
+      return { pass: 'p1' };
+    });
   }
 
-  verification(): VerifyJson | undefined {
-    return this.verify;
+  verification(migration: string): VerifyJson | undefined {
+    return migration === 'shop' ? this.verify : undefined;
   }
 
-  verifyRows(): Promise<VerifyRowJson[]> {
-    return Promise.resolve([]);
+  verifyRows(migration: string, table: string, keys: Record<string, string>[]): Promise<VerifyRowJson[]> {
+    return this.#soon(() => {
+      this.verifyAsked.push({ migration, table, keys });
+      return keys.map((key) => ({ key, source: { ...key, total: '9.50' }, target: null }));
+    });
   }
 
   changeDirection(change: DirectionChange): Promise<DirectionChangeJson> {
@@ -395,4 +406,31 @@ export class FakePort implements DaemonPort {
     this.fault = null;
     throw fault;
   }
+}
+
+/** What is known of the data of a migration: one table that is equal, one that differs. */
+export function verification(change: Partial<VerifyJson> = {}): VerifyJson {
+  const table = {
+    ...{ reason: null, compared_at: AT, source_rows: 3, target_rows: 3, rows_compared: 3, ignored_columns: [] },
+    ...{ mismatched_at_least: false, mismatches_truncated: false },
+  };
+  return {
+    configured: true,
+    running: null,
+    last: { pass: 'p0', started_at: AT, ended_at: AT, complete: true, reason: null },
+    last_complete_at: AT,
+    next_at: null,
+    narrower: null,
+    tables: [
+      { ...table, table: 'public.customers', state: 'match', mismatched_rows: 0, mismatches: [] },
+      {
+        ...{ ...table, table: 'public.orders', state: 'mismatch', mismatched_rows: 2 },
+        mismatches: [
+          { kind: 'missing', key: { id: '42' } },
+          { kind: 'different', key: { id: '43' } },
+        ],
+      },
+    ],
+    ...change,
+  };
 }

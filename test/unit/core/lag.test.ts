@@ -442,3 +442,69 @@ describe('lag where only the row tells', () => {
     expect(l.at(5_001).lag.reason).toContain('lockgate.heartbeat is not part of what is copied');
   });
 });
+
+describe('an instant that the target has certainly passed', () => {
+  const passed = (link: Link): number => link.tracker.passedAt() / MS;
+
+  it('is when the newest heartbeat seen was sent, and the newest position that every flow has applied', () => {
+    const link = new Link(['a', 'b']);
+    expect(passed(link)).toBe(-Infinity);
+    link.sent(1, 1_000);
+    link.acked(1, 1_005);
+    link.sampled(100, 1_006, 1_008);
+    link.seen(1, 1_040, 1_050);
+    expect(passed(link)).toBe(-Infinity);
+    link.applied('a', 100, 1_060, 1_061);
+    expect(passed(link)).toBe(-Infinity);
+    link.applied('b', 100, 1_070, 1_071);
+    expect(passed(link)).toBe(1_000);
+    link.sent(2, 2_000);
+    link.acked(2, 2_005);
+    link.sampled(200, 2_006, 2_008);
+    link.seen(2, 2_040, 2_050);
+    link.applied('a', 200, 2_060, 2_061);
+    // The other flow still has to apply the second position.
+    expect(passed(link)).toBe(1_006);
+    link.applied('b', 199, 2_070, 2_071);
+    expect(passed(link)).toBe(1_006);
+    link.applied('b', 200, 2_080, 2_081);
+    expect(passed(link)).toBe(2_000);
+  });
+
+  it('goes by the row alone where no position can be read', () => {
+    const link = new Link([]);
+    link.sent(1, 1_000);
+    link.acked(1, 1_005);
+    expect(passed(link)).toBe(-Infinity);
+    link.seen(1, 1_040, 1_050);
+    expect(passed(link)).toBe(1_000);
+  });
+
+  it('is nothing after a fault of watching, a loss, a regression or a jump of the clocks', () => {
+    const sound = (): Link => {
+      const link = new Link(['a']);
+      link.sent(1, 1_000);
+      link.acked(1, 1_005);
+      link.sampled(100, 1_006, 1_008);
+      link.seen(1, 1_040, 1_050);
+      link.applied('a', 100, 1_060, 1_061);
+      expect(passed(link)).toBe(1_000);
+      return link;
+    };
+    const blind = sound();
+    blind.tracker.observe({ kind: 'watch-fault', link: LINK, at: 1_100 * MS, reason: 'target down' });
+    expect(passed(blind)).toBe(-Infinity);
+    const deaf = sound();
+    deaf.tracker.observe({ kind: 'applied-fault', link: LINK, flow: 'a', at: 1_100 * MS, reason: 'no right' });
+    expect(passed(deaf)).toBe(-Infinity);
+    const lossy = sound();
+    lossy.lost(null, 1, 1_100, 1_101);
+    expect(passed(lossy)).toBe(-Infinity);
+    const back = sound();
+    back.applied('a', 90, 1_100, 1_101);
+    expect(passed(back)).toBe(-Infinity);
+    const jumped = sound();
+    jumped.tracker.reset();
+    expect(passed(jumped)).toBe(-Infinity);
+  });
+});
