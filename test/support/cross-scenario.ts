@@ -62,8 +62,11 @@ export interface CrossOptions {
   readonly require?: readonly string[];
   /** Further tables that are relayed, by their names without a schema, with the columns of their keys; they are made by whoever names them. */
   readonly tables?: Readonly<Record<string, readonly string[]>>;
-  /** Further lines of the migration's configuration. */
+  /** Further lines of the migration's configuration, and of its gates. */
   readonly yaml?: string;
+  readonly gates?: string;
+  /** Between two heartbeats, if not as usual. */
+  readonly heartbeatMs?: number;
 }
 
 /** A migration across engines that is being watched. */
@@ -208,9 +211,9 @@ migrations:
     forward:
       via: dms
       dms: { tasks: [ "${pair.task}" ], region: eu-west-1, every: ${dmsEveryMs}ms, endpoint: "${endpoint}" }
-      heartbeat: { interval: ${timing.intervalMs}ms }
+      heartbeat: { interval: ${options.heartbeatMs ?? timing.intervalMs}ms }
 ${options.yaml ?? ''}    gates:
-      lag: { require: "forward.lag ${lag}" }
+${options.gates ?? ''}      lag: { require: "forward.lag ${lag}" }
       drained: { require: fence.drained is 1 }
       dms: { require: [ forward.running is 1, forward.errors is 0, forward.tables_syncing is 0, dms.running is 1 ] }
       whole:

@@ -118,18 +118,19 @@ export function plantsOf({ source, target, kinds, rows }: Planting): Plant[] {
       finds: [{ kind: 'extra', key: { id: String(id) } }],
     });
   }
-  return [...plants, ...otherPlants(source, pg)];
+  return [...plants, ...otherPlants(source, target)];
 }
 
-function otherPlants(source: Flavoured, pg: boolean): Plant[] {
+function otherPlants(source: Flavoured, target: Flavoured): Plant[] {
+  const pg = target === 'postgres';
+  // Across engines a UUID is its digits.
+  const uuid = (code: string): string => (source === target ? code : code.replaceAll('-', ''));
   const key = (n: number): Record<string, string> => ({ lang: langOf(n), word: wordOf(n), part: String(n % 2) });
   const at = (n: number): string => `where lang = '${langOf(n)}' and word = '${wordOf(n)}' and part = ${n % 2}`;
   const [w1, w2, w3] = [5, 7, 10];
   const seen = pg ? `seen + interval '1 us'` : 'seen + interval 1 microsecond';
-  const rows = (table: string, n: number): Plant['finds'] =>
-    Array.from({ length: n }, (_, i) => ({ kind: 'missing', key: { id: String(i + 1) } }) as const).filter(
-      () => table === 'emptied',
-    );
+  const rows = (n: number): Plant['finds'] =>
+    Array.from({ length: n }, (_, i) => ({ kind: 'missing', key: { id: String(i + 1) } }));
   const plants: Plant[] = [
     {
       ...{ name: 'missing row of a composite key', table: 'words', plant: `delete from words ${at(w1)};` },
@@ -173,8 +174,8 @@ function otherPlants(source: Flavoured, pg: boolean): Plant[] {
       undo: `insert into codes values ('${codeOf(17)}', 'label 17', 17.2500);
         update codes set amount = 18.2500 where code = '${codeOf(18)}';`,
       finds: [
-        { kind: 'missing', key: { code: codeOf(17) } },
-        { kind: 'different', key: { code: codeOf(18) } },
+        { kind: 'missing', key: { code: uuid(codeOf(17)) } },
+        { kind: 'different', key: { code: uuid(codeOf(18)) } },
       ],
     },
     {
@@ -195,7 +196,7 @@ function otherPlants(source: Flavoured, pg: boolean): Plant[] {
     {
       ...{ name: 'emptied table', table: 'emptied', plant: 'delete from emptied;' },
       undo: `insert into emptied values ${Array.from({ length: counts.emptied }, (_, i) => `(${i + 1}, 'v${i + 1}')`).join(', ')};`,
-      finds: rows('emptied', counts.emptied),
+      finds: rows(counts.emptied),
     },
   ];
   if (source !== 'postgres') return plants;
