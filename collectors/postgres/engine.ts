@@ -39,7 +39,7 @@ export const postgresEngine: EnginePort = {
 
 function data(database: DatabaseConfig, context: CollectorContext): DataPort {
   const sides = context.sides ?? new SharedSides(context.clock, context.homes ?? null);
-  return new PostgresData(sides.known(database), context.daemonId);
+  return new PostgresData(sides.known(database), context);
 }
 
 function side(database: DatabaseConfig, context: CollectorContext): SidePort {

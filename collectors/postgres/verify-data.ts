@@ -1,5 +1,7 @@
+import { US_PER_MS, type Clock } from '../../daemon/core/clock.js';
 import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { SourceError, TransientError } from '../../daemon/core/errors.js';
+import type { CollectorContext } from '../collector.js';
 import type {
   DataPort,
   DataSession,
@@ -46,15 +48,19 @@ export class PostgresData implements DataPort {
 
   constructor(
     private readonly config: DatabaseConfig,
-    private readonly daemonId: string,
+    private readonly context: Pick<CollectorContext, 'clock' | 'daemonId'>,
   ) {
     this.database = config.name;
   }
 
   async open(signal: AbortSignal): Promise<DataSession> {
-    const options = { applicationName: `lockgate/${this.daemonId}/verify`, statementTimeoutMs: openingMs, settings };
+    const options = {
+      applicationName: `lockgate/${this.context.daemonId}/verify`,
+      statementTimeoutMs: openingMs,
+      settings,
+    };
     const connection = await connect(this.config, options, signal);
-    const session = new PostgresDataSession(this.config, connection);
+    const session = new PostgresDataSession(this.config, connection, this.context.clock);
     try {
       await session.begin(signal);
       return session;
@@ -94,6 +100,7 @@ class PostgresDataSession implements DataSession, ReadingSession {
   constructor(
     private readonly config: DatabaseConfig,
     private readonly connection: PgConnection,
+    private readonly clock: Clock,
   ) {}
 
   get traits(): DataTraits {
@@ -165,18 +172,17 @@ class PostgresDataSession implements DataSession, ReadingSession {
   #ask<R>(table: TableName | null, statement: Statement, { timeoutMs }: Limit): Promise<R[]> {
     const run = async (): Promise<R[]> => {
       const ms = Math.max(20, Math.ceil(timeoutMs));
-      let startedAt = performance.now();
+      let startedAt = this.clock.monotonicNow();
       try {
         if (ms !== this.#timeoutMs) {
           await this.connection.query(`SELECT pg_catalog.set_config('statement_timeout', $1, false)`, [String(ms)]);
           this.#timeoutMs = ms;
         }
-        startedAt = performance.now();
+        startedAt = this.clock.monotonicNow();
         return await this.connection.query<R>(statement.text, statement.values, { timeoutMs: ms + graceMs });
       } catch (error) {
-        const elapsedMs = performance.now() - startedAt;
-        const of = table ?? { schema: 'pg_catalog', name: 'pg_class' };
-        throw dataError({ database: this.config, table: of, error, elapsedMs, timeoutMs: ms });
+        const elapsedMs = (this.clock.monotonicNow() - startedAt) / US_PER_MS;
+        throw dataError({ database: this.config, table, error, elapsedMs, timeoutMs: ms });
       }
     };
     const result = this.#tail.then(run, run);

@@ -2,12 +2,13 @@ import type { DatabaseConfig } from '../../daemon/core/config.js';
 import { LockgateError, SourceError, TransientError } from '../../daemon/core/errors.js';
 import { ShapeChanged, TooSlow, type TableName } from '../verify/port.js';
 import { quoteIdent } from './connection.js';
-import { errorCodeOf, placeOf } from './pg-errors.js';
+import { classify, errorCodeOf, placeOf } from './pg-errors.js';
 
 /** A statement over a table's rows that was refused, and what it was about. */
 export interface Refused {
   readonly database: DatabaseConfig;
-  readonly table: TableName;
+  /** Null: it was about the catalog or the session, whose texts hold no rows. */
+  readonly table: TableName | null;
   readonly error: unknown;
   /** How long it took, and how long it might have taken. */
   readonly elapsedMs: number;
@@ -39,7 +40,7 @@ const shape = new Set(['42P01', '42703', '42883', '42804', '42846', '42809', '3F
  */
 export function dataError({ database, table, error, elapsedMs, timeoutMs }: Refused): LockgateError {
   const code = errorCodeOf(error);
-  const where = `${placeOf(database)}: table ${table.schema}.${table.name}`;
+  const where = `${placeOf(database)}${table === null ? '' : `: table ${table.schema}.${table.name}`}`;
   // No answer of the server: its connection, or one of ours.
   if (code === null || !/^[0-9A-Z]{5}$/.test(code)) {
     return error instanceof LockgateError ? error : new TransientError('connection_lost', `${where}: no answer`);
@@ -48,10 +49,13 @@ export function dataError({ database, table, error, elapsedMs, timeoutMs }: Refu
   if (code === '57014' && elapsedMs >= timeoutMs * 0.9) {
     return new TooSlow('verify_too_slow', `${where}: a statement took longer than ${String(timeoutMs)} ms`);
   }
+  if (table === null) return classify(error, database);
   if (shape.has(code)) return changed(table, `the server says ${code}`);
   if (code === '42501') return denied(database, table);
   // What concerns the session or the server, whose texts hold no rows.
   if (/^(08|25|28|40|53|55|57|58)/.test(code) && error instanceof LockgateError) return error;
+  // As when a table goes while a statement over it is being planned.
+  if (code === 'XX000') return new TransientError('pg_internal', `${where}: an internal error of the server`);
   return new SourceError(
     'verify_refused',
     `${where} cannot be read: the server refuses with ${code}`,

@@ -36,7 +36,7 @@ export class ReadStatements {
     this.#utf8 = encoding === 'UTF8';
     this.#native = spec.form === 'native';
     this.#texts = spec.columns.map((column) => this.#column(column));
-    this.oddColumns = spec.columns.flatMap((c, i) => (this.#texts[i]?.odd == null ? [] : [c.shape.name]));
+    this.oddColumns = spec.columns.flatMap((c, i) => ((this.#texts[i]?.odd ?? null) === null ? [] : [c.shape.name]));
     this.#soft = spec.columns.flatMap((c, i) => (c.soft === null ? [] : [i]));
     this.#keys =
       spec.key?.map((k) => {
@@ -102,7 +102,7 @@ export class ReadStatements {
       const where = this.#where(null, values);
       values.push(keys.map((k) => k[0] ?? ''));
       const of = `${this.#hash()} = ANY ($${String(values.length)}::pg_catalog.text[])`;
-      return { text: `${this.#grouped(this.#hashed(where), ` WHERE ${of}`)}`, values };
+      return { text: this.#grouped(this.#hashed(where), ` WHERE ${of}`), values };
     }
     const [from, where] = this.#sought(keys, values);
     return { text: this.#marked(from, where), values };
@@ -346,7 +346,7 @@ interface KeyParts {
   /** What its range is cut and ordered by. */
   readonly order: string;
   /** A parameter with a key's text, as `order` is compared with it. */
-  bound(parameter: string): string;
+  readonly bound: (parameter: string) => string;
 }
 
 /** The value as this server prints it; padding is none of it. */

@@ -34,7 +34,9 @@ describe('the data of a PostgreSQL database', () => {
     opened.push(made);
     return made;
   };
-  const run = async (sql: string): Promise<void> => void (await admin.query(sql));
+  const run = async (sql: string): Promise<void> => {
+    await admin.query(sql);
+  };
 
   beforeAll(async () => {
     server = await startPostgres({ major: 18, name: 'verify', database: 'app' });
@@ -320,6 +322,10 @@ describe('the data of a PostgreSQL database', () => {
       'ALTER TABLE moving ALTER COLUMN id TYPE text',
       'ALTER TABLE moving RENAME TO moved; CREATE VIEW moving AS SELECT * FROM moved',
     ];
+    await run('CREATE TABLE wider (id int PRIMARY KEY, v varchar(5))');
+    const narrow = specOf(await shapeOf(session, 'wider'));
+    await run('ALTER TABLE wider ALTER COLUMN v TYPE varchar(6)');
+    await expect(session.reader(narrow).digest(ALL, LIMIT)).rejects.toThrow(ShapeChanged);
     for (const change of changes) {
       await run('DROP VIEW IF EXISTS moving; DROP TABLE IF EXISTS moved').catch(() => undefined);
       await run(
@@ -339,6 +345,7 @@ describe('the data of a PostgreSQL database', () => {
       shapeOf(of, 'kinds')
         .then((shape) => of.reader(specOf(shape)).digest(ALL, LIMIT))
         .then(({ sum }) => sum);
+    await run('UPDATE kinds SET c7 = 1 / 3.0::float8 WHERE id = 2');
     const expected = await reader(session);
     await run(`CREATE ROLE odd LOGIN SUPERUSER PASSWORD 'lg'; ALTER ROLE odd SET DateStyle = 'German, DMY';
       ALTER ROLE odd SET TimeZone = 'Asia/Tokyo'; ALTER ROLE odd SET IntervalStyle = 'iso_8601';
