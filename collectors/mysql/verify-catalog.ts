@@ -66,9 +66,9 @@ export function catalogSql(
     // Pairs of names would be no condition that the server can look a table up by.
     const names = only.map(
       ({ schema: s, name }) =>
-        `(${alias}.${schema} = ${quoteLiteral(s)} AND ${alias}.TABLE_NAME = ${quoteLiteral(name)})`,
+        `${alias}.${schema} = ${quoteLiteral(s)} AND ${alias}.TABLE_NAME = ${quoteLiteral(name)}`,
     );
-    return `${own} AND (${names.join(' OR ')})`;
+    return `${own} AND ${names.length === 1 ? (names[0] ?? '') : `(${names.map((n) => `(${n})`).join(' OR ')})`}`;
   };
   return {
     // Control tables of DMS are no tables of an application.
@@ -77,7 +77,7 @@ export function catalogSql(
         c.PRIVILEGES AS privileges, t.TABLE_ROWS AS rows_, t.DATA_LENGTH AS bytes_
       FROM information_schema.TABLES t JOIN information_schema.COLUMNS c
         ON c.TABLE_SCHEMA = t.TABLE_SCHEMA AND c.TABLE_NAME = t.TABLE_NAME
-      WHERE t.TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND t.TABLE_NAME NOT LIKE 'awsdms\\_%' AND ${of('t')}
+      WHERE t.TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND t.TABLE_NAME NOT LIKE 'awsdms\\_%' AND ${of('t')} AND ${of('c')}
       ORDER BY c.TABLE_SCHEMA, c.TABLE_NAME, c.ORDINAL_POSITION`,
     keys: `SELECT k.TABLE_SCHEMA AS s, k.TABLE_NAME AS t, k.INDEX_NAME AS name, k.SEQ_IN_INDEX AS part,
         k.COLUMN_NAME AS column_, k.SUB_PART AS prefix, k.INDEX_TYPE AS type

@@ -48,6 +48,8 @@ function nativePart(column: ColumnFacts): string {
   // In JSON MySQL prints doubles in full, and MariaDB everywhere.
   if (hasDecimals(column.shape)) return or(`CAST(CONCAT(${x} * 1e0, ' ', JSON_ARRAY(${x} * 1e0)) AS BINARY)`);
   if (family === 'bytes') return or(`CONCAT(LENGTH(${x}), ':', ${x})`);
+  // The server would make a UUID of the mark.
+  if (family === 'uuid') return or(`CAST(CAST(${x} AS CHAR) AS BINARY)`);
   if (column.charset !== null) return or(`CAST(${utf8(column)} AS BINARY)`);
   return nullable ? `IFNULL(${numberOrTime(column)}, ${NULL_MARK})` : numberOrTime(column);
 }

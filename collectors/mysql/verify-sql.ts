@@ -6,7 +6,7 @@ import { canonical, nativeRow, ownText } from './verify-forms.js';
 import { filterSql, inRange, isOneOf, orderOf, type KeyPart } from './verify-keys.js';
 
 /** More than all hashes of a table can amount to: what a row counts whose text the server could not make. */
-const UNMADE = `${'1'.padEnd(41, '0')}`;
+const UNMADE = '1'.padEnd(41, '0');
 /** Keeps the servers from putting a subquery into the outer one, which would make each row's text once for each use. */
 const APART = 'LIMIT 18446744073709551615';
 
@@ -41,7 +41,7 @@ export class ReadStatements {
     this.#filters = spec.where.map((filter) => filterSql(of(filter.column), filter));
     this.#columns = spec.columns.map((read) => ({ read, facts: of(read.shape.name) }));
     this.#texts = this.#columns.map(({ read, facts: f }) => this.#textOf(f, read));
-    this.oddColumns = spec.columns.flatMap((c, i) => (this.#texts[i]?.odd == null ? [] : [c.shape.name]));
+    this.oddColumns = spec.columns.flatMap((c, i) => ((this.#texts[i]?.odd ?? null) === null ? [] : [c.shape.name]));
     this.softs = spec.columns.filter((c) => c.soft !== null).length;
     this.#keys =
       spec.key?.map(({ shape, as, by }) => {
@@ -112,10 +112,10 @@ export class ReadStatements {
     for (const { name, when } of form.odd) {
       const standIn = this.spec.standIns.get(name);
       if (standIn === undefined) odd.push(when);
+      // Where nothing stands for it, it is written as any other value is.
+      if (standIn === undefined) continue;
       if (standIn === null) nulls.push(when);
-      // What cannot be held is written as this engine prints it where nothing stands for it.
-      const instead = standIn === undefined ? ownText(column) : standIn === null ? 'NULL' : `_utf8mb4 ${hex(standIn)}`;
-      text = `CASE WHEN ${when} THEN ${instead} ELSE ${text} END`;
+      text = `CASE WHEN ${when} THEN ${standIn === null ? 'NULL' : `_utf8mb4 ${hex(standIn)}`} ELSE ${text} END`;
     }
     return { text, isNull: nulls.join(' OR '), odd: odd.length === 0 ? null : odd.join(' OR ') };
   }
@@ -140,8 +140,8 @@ export class ReadStatements {
     const parts = this.#texts
       .filter((_, i) => softToo || this.spec.columns[i]?.soft === null)
       .map(({ text, isNull }) => {
-        const value = `CONCAT('V', LENGTH(${text}), ':', ${text})`;
-        return isNull === '' ? value : `IF(${isNull}, 'N', ${value})`;
+        const value = `'V', LENGTH(${text}), ':', ${text}`;
+        return isNull === '' ? value : `IF(${isNull}, 'N', CONCAT(${value}))`;
       });
     return `SHA2(${parts.length === 0 ? `''` : `CONCAT(${parts.join(', ')}, '')`}, 256)`;
   }

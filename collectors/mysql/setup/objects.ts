@@ -14,6 +14,8 @@ export interface SidePlan {
   readonly receives: readonly LinkPlan[];
   /** Tables of heartbeats that another tool writes, `database.table`, each once. */
   readonly external: readonly string[];
+  /** Where the tables are whose rows are compared, as `database.*` each once; all of them where some pattern names no database. */
+  readonly compared: readonly string[];
 }
 
 /** Works out what a server has to be ready for. */
@@ -32,7 +34,24 @@ export function sidePlan(database: DatabaseConfig, links: readonly LinkPlan[]): 
       ),
     ],
     receives: links.filter((l) => l.to.name === database.name && l.config.via === 'mysql'),
+    compared: comparedOn(database, links),
   };
+}
+
+function comparedOn(database: DatabaseConfig, links: readonly LinkPlan[]): string[] {
+  const all = links
+    .filter((l) => l.from.name === database.name || l.to.name === database.name)
+    .flatMap(({ verify, config, to }) => {
+      if (verify === undefined) return [];
+      // Patterns are in the source's names.
+      const isTarget = (config.name === 'forward') === (to.name === database.name);
+      return (verify.tables ?? config.tables?.include ?? ['*.*']).map((pattern) => {
+        const schema = /^([^".*?\s]+)\./.exec(pattern)?.[1];
+        if (schema === undefined) return '*.*';
+        return `${isTarget ? (verify.schemas.get(schema) ?? schema) : schema}.*`;
+      });
+    });
+  return all.includes('*.*') ? ['*.*'] : [...new Set(all)];
 }
 
 /** A table of ours. */
@@ -142,6 +161,11 @@ export function grantsFor(plan: SidePlan, version: ServerVersion | null): Grant[
       on: table,
       privileges: ['SELECT'],
     })),
+    ...plan.compared.map((on) => ({
+      why: 'let the daemon compare the data of both sides',
+      on,
+      privileges: ['SELECT'],
+    })),
     {
       why: 'let the daemon record the direction of a migration',
       on: 'lockgate.direction',
@@ -172,7 +196,10 @@ export function grantSql(grant: Grant, account: Account, version: ServerVersion 
 
 /** Ours need no quotes; another tool's table may be called anything. */
 function placeSql(on: string): string {
-  return on === '*.*' || on.startsWith('lockgate.') ? on : on.split('.').map(quoteIdent).join('.');
+  if (on === '*.*' || on.startsWith('lockgate.')) return on;
+  if (!on.endsWith('.*')) return on.split('.').map(quoteIdent).join('.');
+  // In the name of a database these two would stand for others.
+  return `${quoteIdent(on.slice(0, -2).replaceAll(/[_%]/g, '\\$&'))}.*`;
 }
 
 /** The privileges that an account has at a level, itself or at a wider level. */
@@ -185,10 +212,10 @@ export async function privilegesOf(
   const [schema, table] = on.split('.');
   const rows = await connection.query<{ privilege: string }>(
     `SELECT PRIVILEGE_TYPE AS privilege FROM information_schema.USER_PRIVILEGES WHERE GRANTEE = ?
-      UNION SELECT PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES WHERE GRANTEE = ? AND TABLE_SCHEMA = ?
+      UNION SELECT PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES WHERE GRANTEE = ? AND TABLE_SCHEMA IN (?, ?)
       UNION SELECT PRIVILEGE_TYPE FROM information_schema.TABLE_PRIVILEGES
         WHERE GRANTEE = ? AND TABLE_SCHEMA = ? AND TABLE_NAME = ?`,
-    [grantee, grantee, schema, grantee, schema, table],
+    [grantee, grantee, schema, schema?.replaceAll(/[_%]/g, '\\$&'), grantee, schema, table],
   );
   return new Set(rows.map((row) => row.privilege));
 }
