@@ -140,7 +140,10 @@ export class ComparePass {
         reporter.rows(-rows);
         return null;
       }
-      if (!(error instanceof LockgateError) || error instanceof InvariantError) throw error;
+      if (!(error instanceof LockgateError)) throw error;
+      // A mistake of ours about one table must not keep all the others from being compared.
+      if (error instanceof InvariantError)
+        this.options.log.error({ table: planned.table, error }, 'a table is not compared');
       const reason = error instanceof NotCovered ? error.message : `it could not be read: ${reasonOf(error)}`;
       return notCovered(planned, reason, times(), order);
     }

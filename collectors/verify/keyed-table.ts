@@ -10,6 +10,7 @@
  */
 import type { Us } from '../../daemon/core/clock.js';
 import type { Log } from '../collector.js';
+import { orAborted } from './aborted.js';
 import { ChunkSize, FEWEST_ROWS } from './chunks.js';
 import type { SideName } from './plan.js';
 import { patient, rangeLimit, WHOLE_LIMIT } from './limits.js';
@@ -65,6 +66,8 @@ export class KeyedTable {
   #scanned: boolean;
   /** The end of the next range, looked up while the one before is compared. */
   #ahead: Promise<Key | null | undefined> | null = null;
+  /** The second session is at it, or waits until it can be opened. */
+  #looking = false;
 
   constructor(
     private readonly table: TableDesk,
@@ -145,17 +148,33 @@ export class KeyedTable {
   async #nextBound(after: Key | null, rows: number): Promise<Key | null> {
     const ahead = this.#ahead;
     this.#ahead = null;
-    const known = await ahead;
+    const known = ahead === null ? undefined : await this.#inTime(ahead);
     return known === undefined ? this.#bound(this.table.desk.active, { after, upTo: null }, rows) : known;
+  }
+
+  /** What was looked up ahead; undefined when its session cannot be had, without which it goes on too. */
+  async #inTime(ahead: Promise<Key | null | undefined>): Promise<Key | null | undefined> {
+    const { clock, signal } = this.table.desk.options;
+    const patience = new AbortController();
+    const late = clock.sleep(this.#limit.timeoutMs, patience.signal).then(() => undefined);
+    try {
+      return await orAborted(Promise.race([ahead, late]), signal);
+    } finally {
+      patience.abort();
+    }
   }
 
   #lookAhead(after: Key | null): void {
     const { ahead, active } = this.table.desk;
-    if (ahead === null || after === null) return;
+    if (ahead === null || after === null || this.#looking) return;
     const rows = this.#size.rows;
     const range = { after, upTo: null };
     // Whatever is wrong is met again, and handled, when it is asked for in its turn.
-    this.#ahead = this.table.ask(active, (r) => r.bound(range, rows, this.#limit), ahead).catch(() => undefined);
+    this.#looking = true;
+    this.#ahead = this.table
+      .ask(active, (r) => r.bound(range, rows, this.#limit), ahead)
+      .catch(() => undefined)
+      .finally(() => (this.#looking = false));
   }
 
   /** A bound, of fewer rows where that many take too long. */

@@ -71,7 +71,7 @@ export class Reporter {
   #now(): void {
     const now = this.clock.monotonicNow();
     this.#toldAt = now;
-    const paused = this.#paused.size === 0 ? null : [...this.#paused.values()].join('; ');
+    const paused = this.#paused.size === 0 ? null : [...new Set(this.#paused.values())].join('; ');
     this.tell({
       pass: this.order.pass,
       startedAt: this.order.startedAt,

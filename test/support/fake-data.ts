@@ -61,6 +61,10 @@ export interface Asked {
 interface StoredTable {
   shape: TableShape;
   rows: Map<string, StoredRow>;
+  /** Changes with every change of a row. */
+  changes: number;
+  /** The rows in the order of a key, as they were after so many changes. */
+  sorted: { changes: number; spec: ReadSpec; rows: { r: StoredRow; key: Key }[] } | null;
 }
 
 /** What a fake database does to whoever asks. */
@@ -96,6 +100,9 @@ export class FakeDatabase implements DataPort {
   /** Statements that were ended, and sessions that were lost so far. */
   slow = 0;
   losses = 0;
+  /** Questions under way, and the most that ever were at once. */
+  busy = 0;
+  most = 0;
   down = false;
   probe = 'probe';
   #versions = 0;
@@ -113,7 +120,7 @@ export class FakeDatabase implements DataPort {
   }
 
   create(shape: TableShape, rows: readonly Values[] = []): void {
-    this.tablesByName.set(nameOf(shape), { shape, rows: new Map() });
+    this.tablesByName.set(nameOf(shape), { shape, rows: new Map(), changes: 0, sorted: null });
     for (const row of rows) this.put(shape, row);
   }
 
@@ -125,11 +132,14 @@ export class FakeDatabase implements DataPort {
   put(name: TableName, values: Values): void {
     const stored = this.stored(name);
     this.#versions += 1;
+    stored.changes += 1;
     stored.rows.set(this.#identity(stored.shape, values), { values, version: String(this.#versions) });
   }
 
   delete(name: TableName, key: Key): void {
-    this.stored(name).rows.delete(JSON.stringify(key));
+    const stored = this.stored(name);
+    stored.changes += 1;
+    stored.rows.delete(JSON.stringify(key));
   }
 
   get(name: TableName, key: Key): Values | undefined {
@@ -200,6 +210,16 @@ class FakeSession implements DataSession {
 
   /** Takes the time that a question takes, and looks in the middle of it. */
   async ask<T>(what: string, table: string, limit: Limit, look: () => { rows: number; answer: T }): Promise<T> {
+    this.db.busy += 1;
+    this.db.most = Math.max(this.db.most, this.db.busy);
+    try {
+      return await this.#ask(what, table, limit, look);
+    } finally {
+      this.db.busy -= 1;
+    }
+  }
+
+  async #ask<T>(what: string, table: string, limit: Limit, look: () => { rows: number; answer: T }): Promise<T> {
     const { db, clock, signal } = this;
     const lost = this.lost;
     if (lost !== null) throw lost;
@@ -266,8 +286,9 @@ class FakeReader implements TableReader {
 
   buckets(n: number, limit: Limit): Promise<Digest[]> {
     return this.#ask('buckets', limit, () => {
-      const all = Array.from({ length: n }, (_, bucket) => this.#digest(this.#rows({ bucket, of: n })));
-      return { rows: 0, answer: all };
+      const rows = Array.from({ length: n }, (): StoredRow[] => []);
+      for (const row of this.#rows(null)) rows[Number(fnv(this.#text(row.values)) % BigInt(n))]?.push(row);
+      return { rows: 0, answer: rows.map((some) => this.#digest(some)) };
     });
   }
 
@@ -298,20 +319,41 @@ class FakeReader implements TableReader {
   }
 
   #rows(range: KeyRange | Bucket | null): StoredRow[] {
-    const rows = [...this.session.db.stored(this.spec).rows.values()].filter((r) =>
-      this.spec.where.every((f) => f.op !== '=' || r.values[f.column] === f.value),
-    );
+    const stored = [...this.session.db.stored(this.spec).rows.values()];
+    const { where } = this.spec;
+    const rows =
+      where.length === 0
+        ? stored
+        : stored.filter((r) => where.every((f) => f.op !== '=' || r.values[f.column] === f.value));
     if (range === null) return rows;
     if ('bucket' in range)
       return rows.filter((r) => fnv(this.#text(r.values)) % BigInt(range.of) === BigInt(range.bucket));
     const { after, upTo } = range;
-    const inside = rows
-      .map((r) => ({ r, key: this.#key(r.values) }))
-      .filter(
-        ({ key }) =>
-          (after === null || this.#compare(key, after) > 0) && (upTo === null || this.#compare(key, upTo) <= 0),
-      );
-    return inside.sort((a, b) => this.#compare(a.key, b.key)).map(({ r }) => r);
+    const all = this.#sorted(rows);
+    const [from, to] = [
+      after === null ? 0 : this.#until(all, after),
+      upTo === null ? all.length : this.#until(all, upTo),
+    ];
+    return all.slice(from, to).map(({ r }) => r);
+  }
+
+  #sorted(rows: readonly StoredRow[]): { r: StoredRow; key: Key }[] {
+    const stored = this.session.db.stored(this.spec);
+    if (stored.sorted?.changes === stored.changes && stored.sorted.spec === this.spec) return stored.sorted.rows;
+    const sorted = rows.map((r) => ({ r, key: this.#key(r.values) })).sort((a, b) => this.#compare(a.key, b.key));
+    stored.sorted = { changes: stored.changes, spec: this.spec, rows: sorted };
+    return sorted;
+  }
+
+  /** How many rows have a key up to this one. */
+  #until(all: readonly { key: Key }[], key: Key): number {
+    let [low, high] = [0, all.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#compare(all[middle]?.key ?? [], key) <= 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   #key(values: Values): Key {
