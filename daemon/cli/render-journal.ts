@@ -16,6 +16,9 @@ const SENTENCES: Readonly<Record<string, (data: Json, at: number) => string | nu
   direction: directionSentence,
   'stray-write': straySentence,
   alert: alertSentence,
+  'verify-started': verifyStartedSentence,
+  'verify-ended': verifyEndedSentence,
+  'verify-mismatch': verifyMismatchSentence,
   'split-brain': ({ reason }) => `BOTH SIDES ARE WRITTEN TO${after(': ', textOr(reason, null))}`,
 };
 
@@ -127,6 +130,33 @@ function changeSentence(data: Json): string | null {
   ]
     .filter((p) => p !== '')
     .join('; ');
+}
+
+function verifyStartedSentence(data: Json): string | null {
+  const [pass, tables] = [textOr(data['pass'], null), numberOr(data['tables'], null)];
+  return pass === null || tables === null ? null : `pass ${plain(pass)} over ${plural(tables, 'table')}`;
+}
+
+function verifyEndedSentence(data: Json): string | null {
+  const pass = textOr(data['pass'], null);
+  if (pass === null) return null;
+  const counts = ['mismatch', 'not-settled', 'not-covered', 'match']
+    .map((state) => [numberOr(data[state], 0), state] as const)
+    .filter(([n]) => n > 0)
+    .map(([n, state]) => `${String(n)} ${state}`);
+  const seconds = numberOr(data['seconds'], null);
+  const end = data['complete'] === true ? 'complete' : 'NOT COMPLETE';
+  return `pass ${plain(pass)} ${end}${seconds === null ? '' : ` in ${valueText(seconds, 's')}`}${after(': ', counts.join(', '))}${after('; ', textOr(data['reason'], null))}`;
+}
+
+function verifyMismatchSentence(data: Json): string | null {
+  const [table, rows] = [textOr(data['table'], null), numberOr(data['mismatched_rows'], null)];
+  if (table === null || rows === null) return null;
+  const keys = (Array.isArray(data['keys']) ? (data['keys'] as unknown[]) : [])
+    .filter(isObject)
+    .slice(0, 3)
+    .map(({ kind, key }) => `${scalar(kind)} ${isObject(key) ? Object.entries(key).map(([n, v]) => `${plain(n)}=${scalar(v)}`).join(',') : '?'}`); // prettier-ignore
+  return `${plain(table)} DIFFERS in ${data['at_least'] === true ? 'at least ' : ''}${plural(rows, 'row')}${after(': ', keys.join('; '))}${after(' ', textOr(data['reason'], null))}`;
 }
 
 /** Both what was seen on the databases (`direction`, `reason`) and a plain change (`from`, `to`). */

@@ -110,12 +110,13 @@ export function gateNames(name: string, raw: RawMigration | undefined, scope: Sc
 function presetOf(raw: RawMigration | undefined, config: RawConfig): Preset {
   if (raw?.gates?.preset !== 'runbook') return { gates: [], missing: [] };
   const link = (written: RawLink | undefined): PresetLink => ({
-    via: written?.via === undefined || written.via === 'none' ? 'postgres-logical' : written.via,
+    via: written?.via ?? 'postgres-logical',
     limited: written?.retention_limit !== undefined,
     startsWithFlip: written?.starts === 'with-flip',
   });
   const side = (name: string | undefined): PresetSide => ({
     read: (name === undefined ? undefined : config.databases?.[name]?.read) ?? 'auto',
+    dual: raw.forward?.via === 'none',
     bySessions: [raw, ...Object.values(config.migrations ?? {})].some(
       (m) =>
         name !== undefined &&
@@ -128,6 +129,7 @@ function presetOf(raw: RawMigration | undefined, config: RawConfig): Preset {
     sides: { source: side(raw.source), target: side(raw.target) },
     traffic: Object.keys(raw.traffic ?? {}).filter((key) => SIGNAL_PART.test(key)),
     dns: Object.keys(raw.dns ?? {}).filter((key) => SIGNAL_PART.test(key)),
+    verify: raw.verify !== undefined,
   });
 }
 

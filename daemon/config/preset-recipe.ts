@@ -24,14 +24,20 @@ export interface PresetSide {
   read: DatabaseConfig['read'];
   /** Replication writes to it through ordinary sessions, for this migration or another one. */
   bySessions: boolean;
+  /** The application writes to both sides itself: no write there is astray, and no fence can be placed. */
+  dual: boolean;
 }
 
 const BY_HAND = 'DMS does not tell it: look at its tasks and their table mappings, and attest dms-checked';
 /** Why local writes are no condition where DMS applies. */
 export const BY_SESSIONS = 'DMS applies through ordinary sessions, which look like local writes';
 
-/** Why the local writes of a side are not watched; null when they can be. */
-export function unwatched({ read, bySessions }: PresetSide): string | null {
+/** Why a condition on a link is none where nothing is replicated. */
+export const NO_LINK = 'with `via: none` nothing is replicated: the application writes to both sides';
+
+/** Why the local writes of a side say nothing of the order of things; null when they do. */
+export function unwatched({ read, bySessions, dual }: PresetSide): string | null {
+  if (dual) return NO_LINK;
   if (bySessions) return BY_SESSIONS;
   return read === 'off' ? 'with `read: off` nobody watches local writes' : null;
 }
@@ -70,7 +76,8 @@ export class Recipe {
    */
   level(link: LinkName, by: PresetLink, limit: string, hold = '10m'): this {
     if (by.via === 'dms') return this.#levelByRow(link, limit, hold);
-    return this.ask(
+    return this.#ofLink(
+      by,
       `${link}.lag < ${limit} for ${hold}`,
       `${link}.lag_by_position < ${limit} for ${hold}`,
       `${link}.agreement is 1 for ${hold}`,
@@ -78,7 +85,9 @@ export class Recipe {
   }
 
   /** The machinery of a link that is not by DMS has run for `hold`, and its chain is unbroken: known without any heartbeat. */
-  sound(link: LinkName, { via }: PresetLink, hold: string): this {
+  sound(link: LinkName, by: PresetLink, hold: string): this {
+    const { via } = by;
+    if (via === 'none') return this.#ofLink(by, `${link}.running is 1 for ${hold}`, `${link}.continuity is 1`);
     this.ask(`${link}.running is 1 for ${hold}`, `${link}.continuity is 1`);
     if (via === 'mysql') return this.ask(`${link}.errors is 0 for ${hold}`);
     return this.leaveOut(
@@ -109,8 +118,8 @@ export class Recipe {
   }
 
   /** Conditions on a link that nobody but DMS could answer over a link by DMS; asked over any other. */
-  unlessDms({ via }: PresetLink, ...conditions: readonly string[]): this {
-    if (via !== 'dms') return this.ask(...conditions);
+  unlessDms(by: PresetLink, ...conditions: readonly string[]): this {
+    if (by.via !== 'dms') return this.#ofLink(by, ...conditions);
     for (const condition of conditions) this.leaveOut(condition, BY_HAND);
     return this.dmsChecked();
   }
@@ -119,6 +128,7 @@ export class Recipe {
   carried(link: LinkName, by: PresetLink): this {
     const [uncovered, condition] = [`${link}.tables_uncovered is 0`, `${link}.tables_syncing is 0`];
     if (by.via === 'dms') return this.ask(condition).unlessDms(by, uncovered);
+    if (by.via === 'none') return this.#ofLink(by, uncovered, condition);
     if (by.via !== 'mysql') return this.ask(uncovered, condition);
     this.ask(uncovered);
     // The way back begins at the side that has had its rows all along.
@@ -130,8 +140,10 @@ export class Recipe {
   }
 
   /** The log that is kept back for the link does not run out of room; without a limit nobody knows how much there is. */
-  roomFor(link: LinkName, { limited, via }: PresetLink): this {
+  roomFor(link: LinkName, by: PresetLink): this {
+    const { limited, via } = by;
     const condition = `${link}.runway > 1d`;
+    if (via === 'none') return this.#ofLink(by, condition);
     if (via === 'dms') return this.leaveOut(condition, BY_HAND);
     if (limited) return this.ask(condition);
     return this.leaveOut(
@@ -140,6 +152,25 @@ export class Recipe {
         ? 'the link has no `retention_limit`: set it, or add this condition where the source lets its binlogs expire'
         : 'the link has no `retention_limit`: set it, or watch the space that the slot keeps back',
     );
+  }
+
+  /** Both sides hold the same, by a comparison of everything in the last day; `byHand` is asked where nothing is compared. */
+  compared(verify: boolean, byHand: string): this {
+    const all = ['verify.mismatched_rows is 0', 'verify.coverage >= 100%', 'verify.age < 1d'];
+    // A table that is missing on one side differs even if it has no rows.
+    if (verify) return this.ask(...all, 'verify.mismatched_tables is 0');
+    this.ask(`attest.${byHand}.age < 1d`);
+    for (const condition of all) {
+      this.leaveOut(condition, `the migration has no \`verify\` section: compare the data, and attest ${byHand}`);
+    }
+    return this;
+  }
+
+  /** Conditions on a link, where there is one. */
+  #ofLink({ via }: PresetLink, ...conditions: readonly string[]): this {
+    if (via !== 'none') return this.ask(...conditions);
+    for (const condition of conditions) this.leaveOut(condition, NO_LINK);
+    return this;
   }
 
   /** Nobody has written to the side that is passive in this phase; after the flip that could be a split brain too. */

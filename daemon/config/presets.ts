@@ -1,5 +1,5 @@
 import type { SideName } from '../core/signal.js';
-import { Recipe, unwatched, type PresetGate, type PresetLink, type PresetSide } from './preset-recipe.js';
+import { NO_LINK, Recipe, unwatched, type PresetGate, type PresetLink, type PresetSide } from './preset-recipe.js';
 
 /** What a migration has, as far as a preset depends on it. */
 export interface PresetContext {
@@ -11,6 +11,8 @@ export interface PresetContext {
   /** Names of the traffic queries and of the DNS records that are watched. */
   traffic: readonly string[];
   dns: readonly string[];
+  /** The data of both sides is compared. */
+  verify: boolean;
 }
 
 /** The gates of `preset: runbook`, and those that it cannot offer for this migration, with the reason. */
@@ -20,21 +22,22 @@ export interface Preset {
 }
 
 const MINUTE_US = 60_000_000;
-const NO_VERIFICATION = 'verification is not available in this version';
 /** The target carries the production writes. Without it what is asked of the way back could be true before the flip. */
 const FLIPPED = 'direction.reverse is 1';
 
 /**
  * The gates of the runbook, by the signals that this version measures and this migration has. What cannot be measured
- * (verification, thresholds of traffic, rehearsals and approvals) is asked for as a fresh attestation, so that a gate is never
+ * (thresholds of traffic, rehearsals and approvals; the data, without a `verify` section) is asked for as a fresh attestation, so that a gate is never
  * green because little is known: `lockgate attest MIGRATION NAME` by whoever has checked it by hand.
  */
 export function runbookPreset(context: PresetContext): Preset {
-  const { reverse } = context;
+  const { forward } = context;
+  // With dual writes nothing has to run the other way.
+  const reverse = forward.via === 'none' ? forward : context.reverse;
   const gates = [
     targetReady(context),
     replicated(context),
-    verified(),
+    verified(context),
     shiftReads(context),
     flipWrites(context),
     drained(context),
@@ -65,18 +68,13 @@ function targetReady({ forward, sides }: PresetContext): Recipe {
 }
 
 function replicated({ forward }: PresetContext): Recipe {
-  return new Recipe('replicated')
-    .level('forward', forward, '10s')
-    .carried('forward', forward)
-    .roomFor('forward', forward);
+  const gate = new Recipe('replicated');
+  if (forward.via === 'none') gate.ask('attest.dual-writes-checked.age < 1d');
+  return gate.level('forward', forward, '10s').carried('forward', forward).roomFor('forward', forward);
 }
 
-function verified(): Recipe {
-  const gate = new Recipe('verified').ask('gate replicated open', 'attest.verified-by-hand.age < 1d');
-  for (const condition of ['verify.mismatched_rows is 0', 'verify.coverage >= 100%', 'verify.age < 1d']) {
-    gate.leaveOut(condition, `${NO_VERIFICATION}: attest verified-by-hand`);
-  }
-  return gate;
+function verified({ verify }: PresetContext): Recipe {
+  return new Recipe('verified').ask('gate replicated open').compared(verify, 'verified-by-hand');
 }
 
 function shiftReads({ forward, sides, traffic, dns }: PresetContext): Recipe {
@@ -131,6 +129,11 @@ function notBeforeFlip(forward: PresetLink, reverse: PresetLink): string | null 
 function sequences(gate: Recipe, forward: PresetLink): void {
   if (forward.via === 'postgres-physical') {
     gate.leaveOut('sequences.behind is 0', 'a standby has its sequences from the WAL: there is nothing to set');
+  } else if (forward.via === 'none') {
+    gate.leaveOut(
+      'sequences.behind is 0',
+      `${NO_LINK}, and sequences are compared along a link only: set them before the flip`,
+    );
   } else gate.unlessDms(forward, 'sequences.behind is 0');
 }
 
@@ -163,6 +166,9 @@ function drained({ forward, reverse, sides }: PresetContext): Recipe {
       .ask('active.running is 1')
       .unlessDms(forward, 'forward.continuity is 1', 'forward.tables_uncovered is 0', 'sequences.behind is 0');
   }
+  if (forward.via === 'none') {
+    return gate.unlessDms(forward, 'active.continuity is 1', 'active.tables_uncovered is 0', 'sequences.behind is 0');
+  }
   // Positions pass over what was skipped and what is not carried. Before a rollback it is the other link that counts.
   const link = reverse === null || reverse.via === 'dms' ? 'forward' : 'active';
   gate.ask(`${link}.continuity is 1`, `${link}.tables_uncovered is 0`);
@@ -177,7 +183,7 @@ function ramp({ reverse, sides, traffic }: PresetContext): Recipe {
   return gate.noStrays('source', sides.source).trafficChecked(traffic);
 }
 
-function rollbackReady({ forward, sides }: PresetContext, reverse: PresetLink): Recipe {
+function rollbackReady({ forward, sides, verify }: PresetContext, reverse: PresetLink): Recipe {
   const gate = new Recipe('rollback-ready').ask(FLIPPED, 'source.reachable is 1 for 1m');
   oldSideTakesWrites(gate, reverse);
   gate
@@ -191,13 +197,14 @@ function rollbackReady({ forward, sides }: PresetContext, reverse: PresetLink): 
     .noStrays('source', sides.source)
     .fenceable('target', sides.target);
   // Nothing sets the sequences of the side that a rollback would write to again.
-  if (reverse.via === 'postgres-physical') sequences(gate, reverse);
+  if (reverse.via === 'postgres-physical' || reverse.via === 'none') sequences(gate, reverse);
   else if (reverse.via === 'dms' || forward.via === 'dms') {
     gate.leaveOut('sequences.behind is 0', 'counters are not compared over a link by DMS: look at them, and attest rollback-access'); // prettier-ignore
   } else gate.ask('sequences.behind is 0');
   return gate
-    .ask('attest.rollback-access.age < 1d', 'attest.rollback-verified.age < 1d', 'attest.rollback-rehearsed.age < 30d')
-    .leaveOut('verify.mismatched_rows is 0', `${NO_VERIFICATION}: compare after the flip, and attest rollback-verified`)
+    .ask('attest.rollback-access.age < 1d')
+    .compared(verify, 'rollback-verified')
+    .ask('attest.rollback-rehearsed.age < 30d')
     .leaveOut(
       'the application may log in and write on the source again',
       'replication proves its own rights only: look at grants, network and connection strings, and attest rollback-access',
@@ -221,7 +228,8 @@ function decommission({ sides }: PresetContext): Recipe {
     .ask(FLIPPED, 'target.reachable is 1 for 1h', 'source.connections is 0 for 7d')
     .noStrays('source', sides.source)
     .ask('attest.backup-checked.age < 1d', 'attest.decommission-approved.age < 1d');
-  const why = unwatched(sides.source);
+  // That the application has stopped writing here as well is the end of dual writes, too.
+  const why = unwatched({ ...sides.source, dual: false });
   if (why === null) return gate.ask('source.last_local_write_age > 7d');
   return gate
     .ask('attest.soak-complete.age < 1d')

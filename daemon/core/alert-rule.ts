@@ -103,11 +103,12 @@ export function builtInRules(m: MigrationConfig, measures: (signal: string) => b
   when(
     'mismatches',
     'critical',
-    signalCondition(migration, 'verify.mismatched_rows > 0', {
-      ...{ signal: 'verify.mismatched_rows', unit: 'count', op: '>', threshold: 0 },
+    // By tables, whose number is always exact, and which counts a table that is missing without any row.
+    signalCondition(migration, 'verify.mismatched_tables > 0', {
+      ...{ signal: 'verify.mismatched_tables', unit: 'count', op: '>', threshold: 0 },
     }),
     'the two sides hold different rows',
-    'see the mismatches of the verification; do not switch before they are explained',
+    'see `lockgate verify` or GET …/verify for the mismatches; do not switch before they are explained',
   );
   if (m.gates.has('rollback-ready')) {
     const reversed = signalCondition(migration, 'direction.reverse == 1', {

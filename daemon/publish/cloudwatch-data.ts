@@ -47,7 +47,7 @@ export function dataOf(port: PublishedPort): Datum[] {
       add(data, signals.get(`${link}.backlog_bytes`), { name: 'BacklogBytes', dimensions, unit: 'Bytes' });
     }
     const dimensions = named({ Migration: migration });
-    add(data, signals.get('verify.mismatched_rows'), { name: 'MismatchedRows', dimensions, unit: 'Count' });
+    add(data, mismatched(signals), { name: 'MismatchedRows', dimensions, unit: 'Count' });
     add(data, signals.get('split_brain'), { name: 'SplitBrain', dimensions, unit: 'None' });
   }
   for (const id of port.gates()) {
@@ -57,6 +57,17 @@ export function dataOf(port: PublishedPort): Datum[] {
     data.push({ name: 'GateOpen', dimensions, unit: 'None', value: port.gateState(id)?.state === 'open' ? 1 : 0 });
   }
   return data;
+}
+
+/**
+ * Rows that differ; where there are too many to be counted, no number of them is exact, and the tables that differ, one row
+ * each, are the least of it: an alarm on more than none must not fall silent when there are most.
+ */
+function mismatched(signals: ReadonlyMap<string, SignalJson>): SignalJson | undefined {
+  const rows = signals.get('verify.mismatched_rows');
+  const tables = signals.get('verify.mismatched_tables');
+  const counted = rows?.state === 'ok' && (rows.value ?? 0) > 0;
+  return !counted && tables?.state === 'ok' && (tables.value ?? 0) > 0 ? tables : rows;
 }
 
 function named(dimensions: Readonly<Record<string, string>>): Datum['dimensions'] {

@@ -11,6 +11,21 @@ beforeEach(() => {
 const shown = (): string[] =>
   dataOf(world).map((d) => `${d.name}{${d.dimensions.map((x) => `${x.Name}=${x.Value}`).join()}} ${d.value} ${d.unit}`);
 
+describe('rows that differ', () => {
+  const sent = (values: [string, number][]) => {
+    world.values.set('shop', new Map(values));
+    return dataOf(world).filter((d) => d.name === 'MismatchedRows').map((d) => d.value); // prettier-ignore
+  };
+
+  it('are told by the tables where they are too many to be counted, or a table without rows is missing', () => {
+    expect(sent([['verify.mismatched_rows', 3], ['verify.mismatched_tables', 2]])).toEqual([3]); // prettier-ignore
+    expect(sent([['verify.mismatched_tables', 2]])).toEqual([2]);
+    expect(sent([['verify.mismatched_rows', 0], ['verify.mismatched_tables', 1]])).toEqual([1]); // prettier-ignore
+    expect(sent([['verify.mismatched_rows', 0], ['verify.mismatched_tables', 0]])).toEqual([0]); // prettier-ignore
+    expect(sent([])).toEqual([]);
+  });
+});
+
 describe('what is sent', () => {
   it('is what is known of links and migrations, and every gate', () => {
     world.values.set('shop', new Map([['forward.lag', 0.42], ['forward.backlog_bytes', 4096], ['split_brain', 0], ['verify.mismatched_rows', 3], ['active.lag', 0.42], ['forward.lag_low', 0.1]])); // prettier-ignore

@@ -12,13 +12,14 @@ export interface Setup {
   starts: 'before-flip' | 'with-flip';
   source: 'auto' | 'on' | 'off';
   target: 'auto' | 'on' | 'off';
+  verify?: boolean;
 }
 
 const DAY_S = 86_400;
 
 /** Whether a fence can be placed on the source: its local writes can be watched. */
 export function fenceable(s: Setup): boolean {
-  return s.source !== 'off' && s.reverse !== 'dms';
+  return s.source !== 'off' && s.reverse !== 'dms' && s.forward !== 'none';
 }
 
 /** Whether both directions can run at once, and do. */
@@ -37,8 +38,10 @@ export function valueOf(signal: string, phase: Phase, s: Setup): number | null {
       return after ? 1 : 0;
     case 'fence':
       return phase === 'drained' && fenceable(s) ? 1 : null;
+    case 'verify':
+      return s.verify !== true ? null : name === 'coverage' ? 1 : name === 'age' ? 3_600 : 0;
     case 'sequences':
-      return s.forward === 'dms' || (s.forward === 'postgres-physical' && !after) ? null : 0;
+      return s.forward === 'none' || s.forward === 'dms' || (s.forward === 'postgres-physical' && !after) ? null : 0;
     case 'split_brain':
       return valueOf('standby.stray_writes', phase, s);
     case 'source':
@@ -58,7 +61,7 @@ export function valueOf(signal: string, phase: Phase, s: Setup): number | null {
 }
 
 function watched(side: 'source' | 'target', s: Setup): boolean {
-  return s[side] !== 'off' && (side === 'target' ? s.forward : s.reverse) !== 'dms';
+  return s[side] !== 'off' && (side === 'target' ? s.forward : s.reverse) !== 'dms' && s.forward !== 'none';
 }
 
 function ofSide(side: 'source' | 'target', name: string, phase: Phase, s: Setup): number | null {
@@ -72,9 +75,11 @@ function ofSide(side: 'source' | 'target', name: string, phase: Phase, s: Setup)
       if (side === 'source') return phase === 'drained' || (after && s.reverse !== null && ['mysql', 'postgres-physical'].includes(s.reverse)) ? 0 : 1; // prettier-ignore
       return !after && ['mysql', 'postgres-physical'].includes(s.forward) ? 0 : 1;
     case 'local_writes':
+      if (s.forward === 'none') return s[side] === 'off' ? null : 120;
       if (!watched(side, s)) return null;
       return passive ? 0 : s[side] === 'on' ? 120 : null;
     case 'last_local_write_age':
+      if (s.forward === 'none') return s[side] !== 'off' && passive ? 8 * DAY_S : null;
       return watched(side, s) && passive ? 8 * DAY_S : null;
     case 'longest_transaction':
       return 0.2;
@@ -87,7 +92,7 @@ function ofSide(side: 'source' | 'target', name: string, phase: Phase, s: Setup)
 
 function ofLink(link: 'forward' | 'reverse', name: string, phase: Phase, s: Setup): number | null {
   const via = s[link];
-  if (via === null) return null;
+  if (via === null || via === 'none') return null;
   const runs = link === 'forward' || phase === 'after' || bothWays(s);
   if (!runs) return name === 'running' ? 0 : null;
   // No heartbeat is written on a side that is read-only.

@@ -12,6 +12,7 @@ const LINK: Readonly<Record<string, string>> = {
   'postgres-physical': 'via: postgres-physical',
   mysql: 'via: mysql',
   dms: DMS,
+  none: 'via: none',
 };
 
 function textOf(s: Setup): string {
@@ -28,6 +29,7 @@ function textOf(s: Setup): string {
     '    target: aws',
     `    forward: { ${LINK[s.forward]!.replace('SUB', 'there')} }`,
     ...(s.reverse === null ? [] : [`    reverse: { ${LINK[s.reverse]!.replace('SUB', 'back')}, starts: ${s.starts} }`]),
+    ...(s.verify === true ? ['    verify: {}'] : []),
     '    gates: { preset: runbook }',
     '',
   ].join('\n');
@@ -41,13 +43,20 @@ const pairs: [Setup['forward'], Setup['reverse']][] = [
   ...([null, 'postgres-logical', 'mysql', 'dms'] as const).map((r): [Setup['forward'], Setup['reverse']] => ['dms', r]),
 ];
 const reads = ['auto', 'on', 'off'] as const;
-const setups: Setup[] = pairs.flatMap(([forward, reverse]) =>
+const linked: Setup[] = pairs.flatMap(([forward, reverse]) =>
   (reverse === null ? (['before-flip'] as const) : (['before-flip', 'with-flip'] as const)).flatMap((starts) =>
     reads.flatMap((source) => reads.map((target) => ({ forward, reverse, starts, source, target }))),
   ),
 );
+const dual: Setup[] = reads.flatMap((source) =>
+  reads.map((target): Setup => ({ forward: 'none', reverse: null, starts: 'before-flip', source, target })),
+);
+const compared = [...linked, ...dual].filter((s) => s.source === 'auto' && s.target === 'auto');
+const setups: Setup[] = [...linked, ...dual, ...compared.map((s) => ({ ...s, verify: true }))];
 const nameOf = (s: Setup): string =>
-  `${s.forward}, back ${s.reverse ?? 'none'} ${s.starts}, read ${s.source}/${s.target}`;
+  `${s.forward}, back ${s.reverse ?? 'none'} ${s.starts}, read ${s.source}/${s.target}${s.verify === true ? ', compared' : ''}`;
+/** Whether there is a gate for the way back. */
+const goesBack = (s: Setup): boolean => s.reverse !== null || s.forward === 'none';
 
 const gatesOf = (s: Setup): ReadonlyMap<string, GateConfig> => load(textOf(s)).migrations.get('shop')!.gates;
 
@@ -64,7 +73,7 @@ describe('the gates of the runbook, for every kind of link and of reading', () =
   it.each(setups.map((s): [string, Setup] => [nameOf(s), s]))('%s: each opens in its phase', (_, s) => {
     const gates = gatesOf(s);
     const order = ['target-ready', 'replicated', 'verified', 'shift-reads', 'flip-writes', 'drained', 'ramp'];
-    const back = s.reverse === null ? [] : ['rollback-ready'];
+    const back = goesBack(s) ? ['rollback-ready'] : [];
     expect([...gates.keys()]).toEqual([...order, ...back, 'decommission']);
     for (const id of order.slice(0, 5)) expect(obstacles(gates, id, 'before', s), id).toEqual([]);
     expect(obstacles(gates, 'drained', 'drained', s)).toEqual([]);
@@ -74,7 +83,7 @@ describe('the gates of the runbook, for every kind of link and of reading', () =
   it.each(setups.map((s): [string, Setup] => [nameOf(s), s]))('%s: none opens out of its phase', (_, s) => {
     const gates = gatesOf(s);
     for (const phase of ['before', 'drained'] as const) {
-      const later = ['ramp', 'decommission', ...(s.reverse === null ? [] : ['rollback-ready'])];
+      const later = ['ramp', 'decommission', ...(goesBack(s) ? ['rollback-ready'] : [])];
       for (const id of later) expect(obstacles(gates, id, phase, s), id).not.toEqual([]);
     }
     expect(obstacles(gates, 'flip-writes', 'after', s)).not.toEqual([]);
@@ -83,7 +92,7 @@ describe('the gates of the runbook, for every kind of link and of reading', () =
   });
 
   it.each(setups.map((s): [string, Setup] => [nameOf(s), s]))('%s: names nothing that is not measured', (_, s) => {
-    const vias = { forward: s.forward, reverse: s.reverse ?? undefined };
+    const vias = { forward: s.forward, reverse: s.reverse ?? undefined, verify: s.verify === true };
     for (const { id, conditions, leftOut } of explainConfig(load(textOf(s)))) {
       const asked = conditions.map(({ condition }) => condition.text);
       expect(new Set(asked).size, `${id}: twice the same`).toBe(asked.length);
@@ -115,6 +124,49 @@ const leftOut = (config: Config, gate: string): Record<string, string> =>
       .find((g) => g.id === `shop/${gate}`)!
       .leftOut.map((l) => [l.text, l.reason]),
   );
+
+describe('verified', () => {
+  it('asks for a comparison of everything where there is one, else for somebody who has done it', () => {
+    expect(asked({ verify: true }, 'verified')).toEqual([
+      'gate replicated open',
+      'verify.mismatched_rows is 0',
+      'verify.coverage >= 100%',
+      'verify.age < 1d',
+      'verify.mismatched_tables is 0',
+    ]);
+    expect(asked({}, 'verified')).toEqual(['gate replicated open', 'attest.verified-by-hand.age < 1d']);
+    const back = asked({ verify: true }, 'rollback-ready');
+    expect(back).toEqual(expect.arrayContaining(['verify.mismatched_rows is 0', 'verify.coverage >= 100%', 'verify.age < 1d'])); // prettier-ignore
+    expect(back).not.toContain('attest.rollback-verified.age < 1d');
+    const without = leftOut(load(textOf(base)), 'verified');
+    expect(without['verify.coverage >= 100%']).toContain('no `verify` section');
+  });
+
+  it.each(['verified', 'rollback-ready'])('%s does not open on anything that is not equal or not known', (gate) => {
+    const s: Setup = { ...base, verify: true };
+    const phase = gate === 'verified' ? 'before' : 'after';
+    for (const signal of ['mismatched_rows', 'mismatched_tables', 'coverage', 'age'].map((n) => `verify.${n}`)) {
+      const condition = gatesOf(s)
+        .get(gate)!
+        .require.find((c) => c.kind === 'signal' && c.signal === signal);
+      expect(condition, signal).toBeDefined();
+      expect(obstacles(gatesOf(s), gate, phase, { ...s, verify: false })).toHaveLength(4);
+    }
+  });
+});
+
+describe('dual writes', () => {
+  const s: Setup = { ...base, forward: 'none', reverse: null, verify: true };
+
+  it('leave every condition on a link out, and list it', () => {
+    for (const { id, conditions } of explainConfig(load(textOf(s)))) {
+      const texts = conditions.map(({ condition }) => condition.text).join();
+      expect(texts, id).not.toMatch(/\b(forward|reverse|active)\.|stray|split_brain|fence\.|sequences/);
+    }
+    expect(asked(s, 'replicated')).toEqual(['attest.dual-writes-checked.age < 1d']);
+    expect(leftOut(load(textOf(s)), 'replicated')['forward.lag < 10s for 10m']).toContain('`via: none`');
+  });
+});
 
 describe('drained', () => {
   it('is the fence, and what positions pass over, in whichever direction the writes run', () => {
