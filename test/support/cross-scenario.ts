@@ -62,6 +62,8 @@ export interface CrossOptions {
   readonly require?: readonly string[];
   /** Further tables that are relayed, by their names without a schema, with the columns of their keys; they are made by whoever names them. */
   readonly tables?: Readonly<Record<string, readonly string[]>>;
+  /** Neither server waits for its disk: for loads that a relay of one session has to follow. */
+  readonly quick?: boolean;
   /** Further lines of the migration's configuration, and of its gates. */
   readonly yaml?: string;
   readonly gates?: string;
@@ -91,9 +93,11 @@ async function startSide(
   engine: Flavour | 'postgres',
   name: CrossSide['name'],
   cleanups: (() => Promise<void>)[],
+  quick: boolean,
 ): Promise<Made> {
   if (engine === 'postgres') {
-    const server = await startPostgres({ name, database });
+    const settings: Record<string, string> = quick ? { fsync: 'off' } : {};
+    const server = await startPostgres({ name, database, settings });
     cleanups.push(() => server.destroy());
     const proxy = await startProxy(server);
     cleanups.push(() => proxy.close());
@@ -112,7 +116,8 @@ async function startSide(
     };
     return { side, mysql: null, postgres: server };
   }
-  const server = await startMysql({ flavour: engine, name, database, serverId: name === 'onprem' ? 1 : 2 });
+  const settings: Record<string, string> = quick ? { sync_binlog: '0', innodb_flush_log_at_trx_commit: '2' } : {};
+  const server = await startMysql({ flavour: engine, name, database, settings, serverId: name === 'onprem' ? 1 : 2 });
   cleanups.push(() => server.destroy());
   const proxy = await startProxy(server);
   cleanups.push(() => proxy.close());
@@ -241,8 +246,8 @@ async function mayReadControlTables({ engine, ask }: CrossSide): Promise<void> {
 export async function startCrossPair(options: CrossOptions): Promise<CrossPair & { readonly endpoint: string }> {
   const cleanups: (() => Promise<void>)[] = [];
   try {
-    const from = await startSide(options.from, 'onprem', cleanups);
-    const to = await startSide(options.to, 'aws', cleanups);
+    const from = await startSide(options.from, 'onprem', cleanups, options.quick ?? false);
+    const to = await startSide(options.to, 'aws', cleanups, options.quick ?? false);
     for (const { side } of [from, to]) {
       await side.ask(orders);
       await side.ask(truth);

@@ -137,7 +137,7 @@ export const crossTables: Readonly<Record<string, readonly string[]>> = { ...key
 
 async function crossBed(flavour: 'mysql' | 'mariadb'): Promise<VerifyBed> {
   const tables = ['kinds', ...otherTables(flavour)];
-  const pair = await startCrossPair({ from: flavour, to: 'postgres', tables: crossTables });
+  const pair = await startCrossPair({ from: flavour, to: 'postgres', tables: crossTables, quick: true });
   try {
     const { mysql } = pair.servers.source;
     const { postgres } = pair.servers.target;
@@ -165,7 +165,8 @@ async function crossBed(flavour: 'mysql' | 'mariadb'): Promise<VerifyBed> {
       schema: 'app',
       tables: tables.map((t) => `app.${t}`),
       plants: plantsOf({ source: flavour, target: 'postgres', kinds, rows: ROWS }),
-      load: (sessions = 2, pauseMs = 10) =>
+      // The relay applies one statement after the other.
+      load: (sessions = 2, pauseMs = 25) =>
         startLoad({ flavour, kinds: ROWS, sessions, pauseMs, connect: () => mysqlSession(mysql, 'app') }),
       destroy: () => pair.destroy(),
     };

@@ -16,7 +16,7 @@ export function verifySuite(kind: BedKind, tables?: readonly string[]): void {
 
     beforeAll(async () => {
       s = await startVerifyScenario({ kind });
-      load = s.bed.load(2, 10);
+      load = s.bed.load(2, 25);
     }, 300_000);
     afterAll(async () => {
       await load.stop();
