@@ -85,7 +85,7 @@ export async function measureLatency(
     const passing = async (): Promise<{ stretch: Stretch; rowsCompared: number }> => {
       const stopping = new AbortController();
       let rowsCompared = 0;
-      let alive = true;
+      const lost: unknown[] = [];
       const pass = (async () => {
         while (!stopping.signal.aborted) {
           let done = 0;
@@ -95,14 +95,11 @@ export async function measureLatency(
           });
           rowsCompared += done;
         }
-      })().catch((error: unknown) => {
-        alive = false;
-        if (!stopping.signal.aborted) throw error;
-      });
+      })().catch((error: unknown) => void lost.push(error));
       const measured = await stretch();
       stopping.abort();
       await pass;
-      if (!alive) throw new Error('the pass had ended by itself');
+      if (lost.length > 0) throw new Error(`the pass had ended by itself: ${String(lost[0])}`);
       return { stretch: measured, rowsCompared };
     };
     const result: LatencyResult['rounds'] = [];

@@ -71,8 +71,8 @@ function changesOf(event: RowsEvent, name: string): RowChange[] {
     const { before, after } = row as UpdateRowData;
     return {
       ...{ table, kind },
-      row: textsOf(after as Record<string, unknown>),
-      before: textsOf(before as Record<string, unknown>),
+      row: textsOf(after),
+      before: textsOf(before),
     };
   });
 }
@@ -82,7 +82,7 @@ function textsOf(row: Readonly<Record<string, unknown>>): Record<string, string 
   const text = (value: unknown): string | null => {
     if (value === null) return null;
     if (value instanceof Uint8Array) return `\\x${Buffer.from(value).toString('hex')}`;
-    return typeof value === 'object' ? JSON.stringify(value) : String(value as string | number | bigint);
+    return typeof value === 'object' ? JSON.stringify(value) : String(value);
   };
   return Object.fromEntries(Object.entries(row).map(([column, value]) => [column, text(value)]));
 }

@@ -9,11 +9,11 @@ export interface Kind {
   /** As the source declares it. */
   readonly type: string;
   /** The value in row `n`, as an expression of the source's SQL. */
-  value(n: number): string;
+  readonly value: (n: number) => string;
   /** Another value that is as near as can be, as an expression of the target's SQL over the column. */
   readonly changed: string;
   /** Across engines: how the target declares it, and its spelling of the value. */
-  readonly target?: { readonly type: string; value(n: number): string };
+  readonly target?: { readonly type: string; readonly value: (n: number) => string };
 }
 
 /** Quotes a text for either engine; it must hold no backslash. */

@@ -28,14 +28,15 @@ export interface VerifyScenarioOptions {
   readonly ring?: boolean;
 }
 
-/** The section, at full speed unless told. */
+/** The section, at full speed unless told; of all that is carried, or it could clear nothing. */
 export function verifySection(
   bed: VerifyBed,
   pace: { share: string; chunk: string } = { share: '100%', chunk: '200ms' },
 ): string {
-  const across = bed.source.flavour === bed.target.flavour ? '' : `schemas: { ${bed.schema}: public }, `;
   const tables = bed.tables.map((t) => JSON.stringify(t)).join(', ');
-  return `    verify: { tables: [ ${tables} ], ${across}chunk: ${pace.chunk}, source_share: ${pace.share} }\n`;
+  const across =
+    bed.source.flavour === bed.target.flavour ? '' : `tables: [ ${tables} ], schemas: { ${bed.schema}: public }, `;
+  return `    verify: { ${across}chunk: ${pace.chunk}, source_share: ${pace.share} }\n`;
 }
 
 const GATES = `      clean: { require: "verify.mismatched_rows is 0" }
@@ -83,7 +84,7 @@ export async function startVerifyScenario(options: VerifyScenarioOptions): Promi
     let lockgate: Workspace;
     if ('relay' in pair) {
       const cross = options.kind === 'cross' ? 'mysql' : 'mariadb';
-      const more = `${verifySection(bed)}`;
+      const more = verifySection(bed);
       lockgate = await crossWorkspace(pair, {
         from: cross,
         to: 'postgres',
