@@ -65,7 +65,7 @@ describe('a film rental', { timeout: 300_000 }, () => {
             sql: `update film set special_features = array_append(special_features, null) where film_id = 7`,
           },
           {
-            ...{ table: 'payment', key: { payment_date: '2005-05-28 11:20:00+00', payment_id: '1000' } },
+            ...{ table: 'payment', key: { payment_date: '2005-05-27 11:20:00+00', payment_id: '1000' } },
             sql: `update payment set amount = amount + 0.01 where payment_id = 1000`,
           },
           {

@@ -82,7 +82,9 @@ function textsOf(row: Readonly<Record<string, unknown>>): Record<string, string 
   const text = (value: unknown): string | null => {
     if (value === null) return null;
     if (value instanceof Uint8Array) return `\\x${Buffer.from(value).toString('hex')}`;
-    return typeof value === 'object' ? JSON.stringify(value) : String(value);
+    return typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint'
+      ? String(value)
+      : JSON.stringify(value);
   };
   return Object.fromEntries(Object.entries(row).map(([column, value]) => [column, text(value)]));
 }
