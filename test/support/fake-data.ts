@@ -104,6 +104,8 @@ export class FakeDatabase implements DataPort {
   busy = 0;
   most = 0;
   down = false;
+  /** Called just before a question looks. */
+  before: (what: string) => void = () => undefined;
   probe = 'probe';
   #versions = 0;
 
@@ -232,6 +234,7 @@ class FakeSession implements DataSession {
       throw this.lost;
     }
     db.pump();
+    db.before(what);
     const { rows, answer } = look();
     db.asked.push({ what, table, at: clock.monotonicNow(), rows });
     const restMs = latency / 2000 + (rows * db.nature.perRowUs) / 1000;
@@ -243,9 +246,14 @@ class FakeSession implements DataSession {
       throw new TooSlow('too_slow', `${what} took too long`);
     }
     await clock.sleep(restMs, signal);
-    if (signal.aborted) throw new TransientError('aborted', 'aborted');
+    if (isAborted(signal)) throw new TransientError('aborted', 'aborted');
     return answer;
   }
+}
+
+/** Read through a function, because the compiler takes a checked flag for settled. */
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
 }
 
 class FakeReader implements TableReader {

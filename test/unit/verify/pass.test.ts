@@ -164,6 +164,100 @@ describe('load', () => {
       expect(b.result('public.t').reason).toMatch(new RegExp(`too long on the ${side}`));
     }
   });
+  test('a table smaller than a range is cut as well', async () => {
+    const b = new VerifyBench({ latencyUs: () => 0, perRowUs: 150_000 });
+    for (const db of [b.source, b.target]) db.create(table('t'), rows(300));
+    await b.run();
+    expect(b.result('public.t')).toMatchObject({ state: 'match', rowsCompared: 300 });
+  });
+
+  test('after a range was cut the next one is no larger than what could be read', async () => {
+    const b = new VerifyBench({ latencyUs: () => 0, perRowUs: 3_000 });
+    for (const db of [b.source, b.target]) db.create(table('t'), rows(3_000));
+    await b.run();
+    expect([b.source.slow, b.target.slow]).toEqual([1, 1]);
+    expect(b.result('public.t')).toMatchObject({ state: 'match', rowsCompared: 3_000 });
+  });
+});
+
+describe('how a range is looked at', () => {
+  test('again once the link has passed, and not by its rows when it is equal by then', async () => {
+    const b = bench(100);
+    b.link.lagUs = 3_000_000;
+    b.link.commit({ table: table('t'), key: ['5'], values: { id: '5', v: 'new' } });
+    await b.run();
+    expect(b.result('public.t').state).toBe('match');
+    const asked = [...b.source.asked, ...b.target.asked].map((a) => a.what);
+    expect(asked.filter((what) => what === 'digest')).toHaveLength(4);
+    expect(asked.some((what) => what === 'marks' || what === 'lookup')).toBe(false);
+  });
+
+  test('all of it, also when it has grown while it was looked at', async () => {
+    const b = bench(100);
+    b.target.delete(table('t'), ['5']);
+    b.source.before = (what) => {
+      if (what !== 'marks') return;
+      b.source.before = () => undefined;
+      for (let i = 101; i <= 3_000; i += 1) {
+        b.source.put(table('t'), { id: String(i), v: 'late' });
+        if (i !== 2_999) b.target.put(table('t'), { id: String(i), v: 'late' });
+      }
+    };
+    await b.run();
+    expect(b.result('public.t')).toMatchObject({
+      state: 'mismatch',
+      mismatchedRows: 2,
+      sourceRows: 3_000,
+      targetRows: 2_998,
+    });
+    expect(
+      b
+        .result('public.t')
+        .mismatches.map((m) => m.key['id'])
+        .sort(),
+    ).toEqual(['2999', '5']);
+  });
+
+  test('where too many differ to be counted, one that keeps changing is left', async () => {
+    const b = new VerifyBench();
+    b.source.create(table('t'), rows(15_000));
+    b.target.create(table('t'), rows(15_000).slice(14_000));
+    let n = 0;
+    b.link.writer(b.clock.monotonicNow(), (at) => ({
+      write: { table: table('t'), key: ['15000'], values: { id: '15000', v: `n${(n += 1)}` } },
+      nextAt: at + 5_000,
+    }));
+    await b.run();
+    const result = b.result('public.t');
+    expect(result).toMatchObject({ state: 'mismatch', sourceRows: 15_000, targetRows: 1_000 });
+    expect(result.mismatchedRows).toBeGreaterThan(10_000);
+    expect(result.mismatchedRows).toBeLessThanOrEqual(14_000);
+    expect(result.reason).toMatch(/kept changing/);
+  });
+});
+
+describe('how a row is looked at', () => {
+  test('on the side that carries the writes, once the link has passed on the other, and on the first again', async () => {
+    for (const direction of ['forward', 'reverse'] as const) {
+      const b = new VerifyBench({}, Math.random, undefined, direction === 'reverse');
+      for (const db of [b.source, b.target]) db.create(table('t'), rows(10));
+      const [active, passive] = direction === 'forward' ? [b.source, b.target] : [b.target, b.source];
+      passive.delete(table('t'), ['5']);
+      await b.run({}, {}, passOrder({ direction }));
+      expect(b.result('public.t').mismatches.map((m) => m.kind)).toEqual([
+        direction === 'forward' ? 'missing' : 'extra',
+      ]);
+      const at = (db: typeof active): number[] => db.asked.filter((a) => a.what === 'lookup').map((a) => a.at);
+      const [a, p] = [at(active), at(passive)];
+      expect([a.length, p.length]).toEqual([6, 3]);
+      p.forEach((v, i) => {
+        const [s1 = 0, s3 = 0] = [a[2 * i], a[2 * i + 1]];
+        expect(v).toBeLessThan(s3);
+        // A heartbeat that was sent after the first reading has been seen.
+        expect(Math.floor((v - b.link.lagUs) / b.link.heartbeatUs) * b.link.heartbeatUs).toBeGreaterThan(s1);
+      });
+    }
+  });
 });
 
 describe('kinds of tables', () => {
