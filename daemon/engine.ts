@@ -348,12 +348,12 @@ export class Engine {
     const now = this.now();
     const wall = this.clock.wallNow();
     const links = [...this.links.values()].filter((link) => link.migration === migration);
-    const latched = (): string =>
-      JSON.stringify([
-        links.map((link) => this.chains.breaks(link.id)),
-        (['source', 'target'] as const).map((side) => this.strays.latched(migration, side)),
-      ]);
+    const latched = (): string | null => {
+      const [breaks, strays] = [links.map((link) => this.chains.breaks(link.id)), this.strays.latched(migration)];
+      return strays === null && breaks.every((all) => all.length === 0) ? null : JSON.stringify([breaks, strays]);
+    };
     const before = latched();
+    if (before === null) return false;
     this.strays.clear(migration, begunAt, wall);
     for (const link of links) this.chains.clear(link.id, begunAt, wall);
     if (latched() === before) return false;

@@ -347,7 +347,7 @@ export class MigrationVerification {
           this.kept.retained(retain(this.kept.memory, selection));
         }
       } catch (error) {
-        if (signal.aborted) return;
+        if (this.stopped.signal.aborted) return;
         this.selected = { unknown: reasonOf(error) };
         if (!(error instanceof LockgateError))
           log.error({ err: error }, `looking at tables failed: ${messageOf(error)}`);

@@ -175,10 +175,12 @@ export class Strays {
     return this.trackers.get(`${migration}.${side}`)?.kept ?? EMPTY_STRAYS;
   }
 
-  /** What `clear` would clear of a side. */
-  latched(migration: string, side: SideName): unknown {
-    const { count, gaps, firstAt, lastAt } = this.shown(migration, side);
-    return [count, gaps, firstAt, lastAt, this.splits.get(migration) ?? null];
+  /** What is latched of a migration, as text that `clear` changes if it clears anything; null when nothing is. */
+  latched(migration: string): string | null {
+    const sides = SIDES.map((side) => this.shown(migration, side)).map(({ count, gaps }) => ({ count, gaps }));
+    const split = this.splits.get(migration);
+    const clean = split === undefined && sides.every(({ count, gaps }) => count === 0 && gaps.length === 0);
+    return clean ? null : JSON.stringify([sides, split]);
   }
 
   /** Clears both sides of a migration of what was written before `begunAt` (wall clock), or of everything (Infinity). */

@@ -192,12 +192,14 @@ export class StrayTracker {
     const cut = (all: readonly Gap[]): Gap[] =>
       all.filter(later).map((g) => ({ ...g, from: Math.max(g.from, begunAt) }));
     const stays = lastAt !== null && lastAt > begunAt;
+    // When the last of those was that are not counted yet is not remembered: a comparison may have begun before it.
+    const whole = begunAt === Infinity;
     this.memory = {
       ...this.memory,
       ...(stays ? {} : { ...NO_WRITES, lastAt: null }),
       gaps: cut(gaps),
-      undecided: { ...(stays ? undecided : NO_WRITES), gaps: cut(undecided.gaps) },
-      held: this.memory.held === null || stays ? this.memory.held : NO_WRITES,
+      undecided: { ...(stays || !whole ? undecided : NO_WRITES), gaps: cut(undecided.gaps) },
+      held: this.memory.held === null || stays || !whole ? this.memory.held : NO_WRITES,
       // What is unwatched at this moment goes on from the moment that was cleared.
       accountedUntil: accountedUntil === null ? null : Math.max(accountedUntil, Math.min(begunAt, wall)),
     };

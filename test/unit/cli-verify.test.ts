@@ -43,11 +43,13 @@ interface Script {
 async function api({ start = json(202, { pass: 'p1' }), looks, rows }: Script): Promise<ApiServer> {
   let n = 0;
   const server = await startApi((request, response) => {
-    if (request.url?.endsWith('/rows')) return rows?.(request, response);
-    if (request.method === 'POST') return start(request, response);
-    const look = looks[Math.min(n, looks.length - 1)]!;
-    n += 1;
-    return look(request, response);
+    const look = looks[Math.min(n, looks.length - 1)];
+    if (request.url?.endsWith('/rows')) rows?.(request, response);
+    else if (request.method === 'POST') start(request, response);
+    else {
+      n += 1;
+      look?.(request, response);
+    }
   });
   open.push(server);
   return server;

@@ -226,6 +226,22 @@ describe('breaks of the chain', () => {
     expect(b.kinds().filter((kind) => kind === 'verify-cleared')).toHaveLength(1);
   });
 
+  it('are not cleared by a comparison whose begin a wall clock that was set back since dates after them', async () => {
+    const b = await bed();
+    await ask(b);
+    await b.settle();
+    const { order, hooks } = b.verifier.pass;
+    const begun = b.clock.wallNow();
+    b.clock.stepWall(-3_600 * S);
+    b.engine.tick();
+    await b.seconds(2);
+    b.breaks('the slot was made anew');
+    for (const table of TABLES) hooks.table(found(order, table, 'match', begun));
+    await b.seconds(1);
+    expect(b.value('verify.coverage')).toBe(0);
+    expect(b.value('forward.continuity')).toBe(0);
+  });
+
   it('are not cleared by what was begun before, by a mismatch, or by a narrower selection', async () => {
     for (const spoil of ['before', 'mismatch', 'narrower', 'ignored', 'filters'] as const) {
       const b = await bed(spoil === 'filters' ? '{ filters: { public.a: [ "id = 1" ] } }' : '{}');
@@ -298,6 +314,28 @@ describe('stray writes', () => {
     await matchedAgain(b);
     expect(b.reading('standby.stray_writes').value ?? 0).toBe(0);
     expect(b.kinds()).toContain('verify-cleared');
+  });
+
+  it('that are held back during a switch are not lost by a comparison that began before them', async () => {
+    const b = await bed();
+    watch(b);
+    b.breaks('the slot was made anew');
+    await b.seconds(1);
+    await ask(b);
+    await b.settle();
+    const { order, hooks } = b.verifier.pass;
+    const begun = b.clock.wallNow();
+    await b.seconds(1);
+    watch(b);
+    b.engine.switchBegan('shop', 'target');
+    write(b);
+    for (const table of TABLES) hooks.table(found(order, table, 'match', begun));
+    b.all.tick();
+    expect(b.kinds()).toContain('verify-cleared');
+    watch(b);
+    // The switch comes to nothing: what was written meanwhile is astray.
+    b.engine.switchEnded('shop', false);
+    expect(b.reading('standby.stray_writes').value).toBe(1);
   });
 
   async function matchedAgain(b: VerifyBed): Promise<void> {

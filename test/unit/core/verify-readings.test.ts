@@ -93,6 +93,7 @@ describe('what the comparisons of a migration are worth', () => {
     const late = fold(broken, result('public.a', 'match'), 20);
     expect(read(late, selected, 30)['verify.coverage'].reason).toBe('not compared: public.a (the chain broke)');
     expect(at(read(fold(late, result('public.a', 'match'), 21), selected, 30)['verify.coverage'], 30)).toBe(1);
+    expect(invalidate(before, 10 * S, 'at that instant').tables.get('public.a')?.newest.voided).toBe('at that instant');
     // An earlier break that is told later changes nothing.
     expect(invalidate(broken, 15 * S, 'another').invalid).toEqual({ at: 20 * S, why: 'the chain broke' });
   });
