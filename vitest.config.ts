@@ -71,6 +71,8 @@ const BY_MAJOR = [
 /** Suites written for both flavours of MySQL: `npm test` takes MySQL itself, `test:faults` MariaDB, `test:mysql` both. */
 const BY_FLAVOUR = [
   'test/integration/mysql-*.test.ts',
+  'test/scenario/verify-mysql.test.ts',
+  'test/scenario/verify-cross.test.ts',
   ...['chain', 'cross', 'cross-cutover', 'cutover', 'cutover-faults', 'demo', 'special', 'stray-writes'].map(
     (name) => `test/scenario/mysql-${name}.test.ts`,
   ),

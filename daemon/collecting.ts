@@ -23,6 +23,7 @@ export function linkPlans(config: Config): LinkPlan[] {
       config: link,
       from: database(link.from),
       to: database(link.to),
+      ...(m.verify !== undefined && { verify: m.verify }),
     })),
   );
 }
@@ -108,7 +109,10 @@ export class Collecting {
   async apply(config: Config): Promise<void> {
     const wanted = new Map<string, () => Collector[]>();
     for (const part of cut(everything(config))) {
-      const key = JSON.stringify([part, part.databases.map(passwordDigest)]);
+      // What is compared is no matter of the collectors: another section `verify` must not break what they watch.
+      const key = JSON.stringify([part, part.databases.map(passwordDigest)], (name, value: unknown) =>
+        name === 'verify' ? undefined : value,
+      );
       wanted.set(key, () => this.make(part));
     }
     for (const service of this.services) {

@@ -1,5 +1,5 @@
 /** The measurements there are, in the order in which they run. */
-export const SECTIONS = ['core', 'check', 'lag', 'gate', 'links', 'cost', 'drain', 'week', 'mysql'] as const;
+export const SECTIONS = ['core', 'check', 'lag', 'gate', 'links', 'cost', 'drain', 'week', 'mysql', 'verify'] as const;
 
 export type SectionName = (typeof SECTIONS)[number];
 
@@ -26,6 +26,8 @@ with --quick. Progress goes to standard error, results to standard output.
   cost    what lockgate costs the source: processor time, transactions and WAL, at rest and under load
   drain   how often the upper bound of the drain time held, over backlogs of many causes and sizes
   mysql   lag minus truth on MariaDB and MySQL, by the binlog and by polling, and what reading it costs
+  verify  rows a second that verification compares, beside the databases' own scans and pt-table-checksum, and what a
+          pass at default settings does to the application's writes
   week    what becomes of the heartbeat table in a week of heartbeats
 
 Options:

@@ -27,6 +27,8 @@ async function run(name: SectionName, context: BenchContext): Promise<SectionRes
       return (await import('./week.js')).measureWeek(context);
     case 'mysql':
       return (await import('./mysql.js')).measureMysql(context);
+    case 'verify':
+      return (await import('./verify.js')).measureVerify(context);
   }
 }
 
@@ -35,6 +37,7 @@ async function child(name: string | undefined): Promise<void> {
   if (name === 'spin') (await import('./spin.js')).spin();
   else if (name === 'bare') (await import('./check-bare.js')).serveBare();
   else if (name === 'ask') (await import('./check-load.js')).ask();
+  else if (name === 'write') (await import('./verify-writer.js')).writeAsApplication();
   else throw new Error(`no part ${String(name)}`);
 }
 

@@ -6,7 +6,7 @@ import { startMysql, type MysqlServer } from '../../deploy/demo/mysql-server.js'
 import { startPostgres, type PostgresServer } from '../../deploy/demo/postgres-server.js';
 import { DmsWorld } from './aws/dms-world.js';
 import { startFakeAws } from './aws/fake.js';
-import { GateWatch, workspace } from './lockgate.js';
+import { GateWatch, workspace, type Workspace } from './lockgate.js';
 import { rootPool } from './mysql-connection.js';
 import { observe, type TruthTable } from './observer.js';
 import { runAll } from './pair.js';
@@ -41,6 +41,10 @@ export interface CrossSide {
 export interface CrossPair {
   readonly source: CrossSide;
   readonly target: CrossSide;
+  /** The servers themselves; one of the two is null on each side. */
+  readonly servers: Readonly<
+    Record<'source' | 'target', { mysql: MysqlServer | null; postgres: PostgresServer | null }>
+  >;
   readonly relay: Relay;
   /** What DMS would say of the relay. */
   readonly dms: DmsWorld;
@@ -56,6 +60,15 @@ export interface CrossOptions {
   readonly to: Flavour | 'postgres';
   /** Further conditions of the gate on all signals. */
   readonly require?: readonly string[];
+  /** Further tables that are relayed, by their names without a schema, with the columns of their keys; they are made by whoever names them. */
+  readonly tables?: Readonly<Record<string, readonly string[]>>;
+  /** Neither server waits for its disk: for loads that a relay of one session has to follow. */
+  readonly quick?: boolean;
+  /** Further lines of the migration's configuration, and of its gates. */
+  readonly yaml?: string;
+  readonly gates?: string;
+  /** Between two heartbeats, if not as usual. */
+  readonly heartbeatMs?: number;
 }
 
 /** A migration across engines that is being watched. */
@@ -80,9 +93,11 @@ async function startSide(
   engine: Flavour | 'postgres',
   name: CrossSide['name'],
   cleanups: (() => Promise<void>)[],
+  quick: boolean,
 ): Promise<Made> {
   if (engine === 'postgres') {
-    const server = await startPostgres({ name, database });
+    const settings: Record<string, string> = quick ? { fsync: 'off' } : {};
+    const server = await startPostgres({ name, database, settings });
     cleanups.push(() => server.destroy());
     const proxy = await startProxy(server);
     cleanups.push(() => proxy.close());
@@ -101,7 +116,8 @@ async function startSide(
     };
     return { side, mysql: null, postgres: server };
   }
-  const server = await startMysql({ flavour: engine, name, database, serverId: name === 'onprem' ? 1 : 2 });
+  const settings: Record<string, string> = quick ? { sync_binlog: '0', innodb_flush_log_at_trx_commit: '2' } : {};
+  const server = await startMysql({ flavour: engine, name, database, settings, serverId: name === 'onprem' ? 1 : 2 });
   cleanups.push(() => server.destroy());
   const proxy = await startProxy(server);
   cleanups.push(() => proxy.close());
@@ -118,14 +134,15 @@ async function startSide(
   return { side, mysql: server, postgres: null };
 }
 
-function relayBetween(from: Made, to: Made): Relay {
+function relayBetween(from: Made, to: Made, more: Readonly<Record<string, readonly string[]>>): Relay {
   const schema = from.side.engine === 'mysql' ? database : 'public';
   const own = to.side.engine === 'mysql' ? database : 'public';
   const named = (table: string): { table: string; key: readonly string[] } => {
     const name = table.split('.')[1] ?? '';
-    return { table: table.startsWith('lockgate.') ? table : `${own}.${name}`, key: keys[name] ?? [] };
+    return { table: table.startsWith('lockgate.') ? table : `${own}.${name}`, key: keys[name] ?? more[name] ?? [] };
   };
-  const tables = ['lockgate.heartbeat', `${schema}.orders`, `${schema}.lg_truth`];
+  const relayed = ['orders', 'lg_truth', ...Object.keys(more)].map((name) => `${schema}.${name}`);
+  const tables = ['lockgate.heartbeat', ...relayed];
   if (from.mysql !== null && to.postgres !== null) {
     return new Relay(mysqlReader(from.mysql, tables), postgresWriter(to.postgres, database, named));
   }
@@ -199,9 +216,9 @@ migrations:
     forward:
       via: dms
       dms: { tasks: [ "${pair.task}" ], region: eu-west-1, every: ${dmsEveryMs}ms, endpoint: "${endpoint}" }
-      heartbeat: { interval: ${timing.intervalMs}ms }
-    gates:
-      lag: { require: "forward.lag ${lag}" }
+      heartbeat: { interval: ${options.heartbeatMs ?? timing.intervalMs}ms }
+${options.yaml ?? ''}    gates:
+${options.gates ?? ''}      lag: { require: "forward.lag ${lag}" }
       drained: { require: fence.drained is 1 }
       dms: { require: [ forward.running is 1, forward.errors is 0, forward.tables_syncing is 0, dms.running is 1 ] }
       whole:
@@ -225,12 +242,12 @@ async function mayReadControlTables({ engine, ask }: CrossSide): Promise<void> {
   await ask(`grant select on awsdms_control.* to lockgate@'${String(user?.['place'])}'`);
 }
 
-/** Starts both servers, the relay, the observer and the daemon, and waits until the gates are open. */
-export async function startCrossScenario(options: CrossOptions): Promise<CrossScenario> {
+/** Starts both servers with their tables and the fake of AWS; the relay is made and not started. */
+export async function startCrossPair(options: CrossOptions): Promise<CrossPair & { readonly endpoint: string }> {
   const cleanups: (() => Promise<void>)[] = [];
   try {
-    const from = await startSide(options.from, 'onprem', cleanups);
-    const to = await startSide(options.to, 'aws', cleanups);
+    const from = await startSide(options.from, 'onprem', cleanups, options.quick ?? false);
+    const to = await startSide(options.to, 'aws', cleanups, options.quick ?? false);
     for (const { side } of [from, to]) {
       await side.ask(orders);
       await side.ask(truth);
@@ -238,33 +255,63 @@ export async function startCrossScenario(options: CrossOptions): Promise<CrossSc
     if (from.postgres !== null) {
       await from.side.ask(`select pg_create_logical_replication_slot('relay', 'test_decoding')`);
     }
-    const relay = relayBetween(from, to);
+    const relay = relayBetween(from, to, options.tables ?? {});
+    cleanups.push(() => relay.close());
     const aws = await startFakeAws();
     cleanups.push(() => aws.close());
     const dms = new DmsWorld(aws);
     const schema = from.side.engine === 'mysql' ? database : 'public';
-    const task = dms.addTask('SHOP', [`${schema}.orders`, `${schema}.lg_truth`]);
+    const names = ['orders', 'lg_truth', ...Object.keys(options.tables ?? {})];
+    const task = dms.addTask(
+      'SHOP',
+      names.map((name) => `${schema}.${name}`),
+    );
     await to.side.ask(to.side.engine === 'mysql' ? 'create database awsdms_control' : 'create schema awsdms_control');
     await to.side.ask(`create table ${controlTable} (TASK_NAME varchar(128), ERROR_TIME timestamp)`);
-    const pair: CrossPair = {
-      ...{ source: from.side, target: to.side, relay, dms, task },
+    return {
+      ...{ source: from.side, target: to.side, servers: { source: from, target: to }, relay, dms, task },
+      endpoint: aws.endpoint,
       destroy: () => runAll(cleanups),
     };
-    const env = {
-      AWS_ACCESS_KEY_ID: 'AKIATEST',
-      AWS_SECRET_ACCESS_KEY: 'secret',
-      AWS_ENDPOINT_URL_CLOUDWATCH: aws.endpoint,
-      AWS_CONFIG_FILE: '/nonexistent',
-      AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
-    };
-    const lockgate = await workspace(yaml(pair, aws.endpoint, options), { env });
+  } catch (error) {
+    await runAll(cleanups);
+    throw error;
+  }
+}
+
+/** A folder with the configuration of a migration over the relay, set up. */
+export async function crossWorkspace(
+  pair: CrossPair & { readonly endpoint: string },
+  options: CrossOptions,
+): Promise<Workspace> {
+  const env = {
+    AWS_ACCESS_KEY_ID: 'AKIATEST',
+    AWS_SECRET_ACCESS_KEY: 'secret',
+    AWS_ENDPOINT_URL_CLOUDWATCH: pair.endpoint,
+    AWS_CONFIG_FILE: '/nonexistent',
+    AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
+  };
+  const lockgate = await workspace(yaml(pair, pair.endpoint, options), { env });
+  const args = ['setup', '--config', lockgate.configFile];
+  for (const side of [pair.source, pair.target]) args.push('--admin', `${side.name}=${side.adminUrl()}`);
+  const result = await lockgate.run(args, {}, 60_000);
+  if (result.code !== 0) {
+    await lockgate.destroy();
+    throw new Error(`setup ended with ${String(result.code)}:\n${result.stdout}${result.stderr}`);
+  }
+  await mayReadControlTables(pair.target);
+  return lockgate;
+}
+
+/** Starts both servers, the relay, the observer and the daemon, and waits until the gates are open. */
+export async function startCrossScenario(options: CrossOptions): Promise<CrossScenario> {
+  const cleanups: (() => Promise<void>)[] = [];
+  try {
+    const pair = await startCrossPair(options);
+    cleanups.push(() => pair.destroy());
+    const { relay } = pair;
+    const lockgate = await crossWorkspace(pair, options);
     cleanups.push(() => lockgate.destroy());
-    const args = ['setup', '--config', lockgate.configFile];
-    for (const side of [pair.source, pair.target]) args.push('--admin', `${side.name}=${side.adminUrl()}`);
-    const result = await lockgate.run(args, {}, 60_000);
-    if (result.code !== 0)
-      throw new Error(`setup ended with ${String(result.code)}:\n${result.stdout}${result.stderr}`);
-    await mayReadControlTables(to.side);
     relay.start();
     cleanups.push(() => relay.close());
     const observer = await observe(truthTable(pair)).catch((error: unknown) => {

@@ -1,60 +1,12 @@
 /** The real `pt-heartbeat --update` of Percona Toolkit, writing its row on a pair's source. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { fetchDebian } from '../../deploy/demo/debian.js';
-import type { Flavour } from '../../deploy/demo/mysql-install.js';
 import { runFolder, waitFor } from '../../deploy/demo/run-folder.js';
 import { fakeTime } from './fake-time.js';
 import type { MysqlPair } from './mysql-pair.js';
+import { perconaTool, type PerconaTool } from './percona.js';
 
-const remedy = 'or leave it out of the tests: LOCKGATE_TEST_WITHOUT=pt-heartbeat';
 const stopMs = 5_000;
 const startMs = 20_000;
-
-/** Percona Toolkit 3.2 knows MariaDB's statements, 3.7 those of MySQL from 8.4 on; neither knows both. */
-const suites: Readonly<Record<Flavour, string | null>> = { mariadb: null, mysql: 'sid' };
-
-interface Tool {
-  readonly script: string;
-  readonly env: Readonly<Record<string, string>>;
-}
-
-/** Fetches the tool once, and the libraries for the machine's own perl, into the folder that keeps the servers. */
-async function install(flavour: Flavour): Promise<Tool> {
-  const suite = suites[flavour];
-  const toolkit = await fetchDebian({
-    name: `percona-toolkit${suite === null ? '' : `-${suite}`}`,
-    what: `pt-heartbeat${suite === null ? '' : ` of Debian ${suite}`} (about 20 MB and its lists)`,
-    packages: ['percona-toolkit'],
-    ...(suite === null ? {} : { suite }),
-    dependencies: false,
-    leaveOut: ['./usr/bin/pt-[!h]*', './usr/share/*', './var'],
-    remedy,
-  });
-  const libraries = await fetchDebian({
-    name: 'perl-dbd-mysql',
-    what: 'the libraries of pt-heartbeat (about 2 MB and its lists)',
-    packages: ['libdbi-perl', 'libdbd-mysql-perl', 'libmariadb3'],
-    dependencies: false,
-    leaveOut: ['./usr/share/doc', './usr/share/man', './var'],
-    remedy,
-  });
-  const lib = join(libraries, 'usr/lib');
-  const arch = readdirSync(lib)
-    .map((name) => join(lib, name))
-    .find((path) => existsSync(join(path, 'libmariadb.so.3')));
-  if (arch === undefined) throw new Error(`${libraries} holds no libmariadb.so.3: delete it, and it is fetched again`);
-  const compiled = readdirSync(join(arch, 'perl5')).map((version) => join(arch, 'perl5', version));
-  return {
-    script: join(toolkit, 'usr/bin/pt-heartbeat'),
-    env: {
-      PERL5LIB: [join(libraries, 'usr/share/perl5'), ...compiled].join(':'),
-      LD_LIBRARY_PATH: arch,
-      MARIADB_PLUGIN_DIR: join(arch, 'libmariadb3/plugin'),
-    },
-  };
-}
 
 /** Writes `percona.heartbeat` on the source each second, in a process of its own with a clock of its own. */
 export class PtHeartbeat {
@@ -65,12 +17,12 @@ export class PtHeartbeat {
 
   private constructor(
     private readonly pair: MysqlPair,
-    private readonly tool: Tool,
+    private readonly tool: PerconaTool,
   ) {}
 
   /** Fetches the tool when it is not there yet; rejects with what to do when it cannot be fetched. */
   static async install(pair: MysqlPair): Promise<PtHeartbeat> {
-    const tool = await install(pair.flavour);
+    const tool = await perconaTool('pt-heartbeat', pair.flavour);
     await pair.onSource('create database percona');
     return new PtHeartbeat(pair, tool);
   }

@@ -67,18 +67,26 @@ function changesOf(event: RowsEvent, name: string): RowChange[] {
   const { rows } = event as RowsEvent & { rows: (Record<string, unknown> | UpdateRowData)[] };
   const kind = name === 'writerows' ? 'insert' : name === 'updaterows' ? 'update' : 'delete';
   return rows.map((row) => {
-    const values = (kind === 'update' ? (row as UpdateRowData).after : row) as Record<string, unknown>;
+    if (kind !== 'update') return { table, kind, row: textsOf(row as Record<string, unknown>) };
+    const { before, after } = row as UpdateRowData;
     return {
-      table,
-      kind,
-      row: Object.fromEntries(
-        Object.entries(values).map(([column, value]) => [
-          column,
-          value === null ? null : String(value as string | number | bigint),
-        ]),
-      ),
+      ...{ table, kind },
+      row: textsOf(after),
+      before: textsOf(before),
     };
   });
+}
+
+/** Bytes as PostgreSQL spells them, JSON as text. */
+function textsOf(row: Readonly<Record<string, unknown>>): Record<string, string | null> {
+  const text = (value: unknown): string | null => {
+    if (value === null) return null;
+    if (value instanceof Uint8Array) return `\\x${Buffer.from(value).toString('hex')}`;
+    return typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint'
+      ? String(value)
+      : JSON.stringify(value);
+  };
+  return Object.fromEntries(Object.entries(row).map(([column, value]) => [column, text(value)]));
 }
 
 /** Writes as root in an ordinary session, whatever `read_only` says. */

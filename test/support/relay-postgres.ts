@@ -71,7 +71,15 @@ export function postgresWriter(
       try {
         client ??= await connect(server, database);
         await client.query('begin');
-        for (const change of changes) await client.query(statementOf(change, names(change.table)));
+        for (const change of changes) {
+          const { table, key } = names(change.table);
+          const { before } = change;
+          // An update of the key is two changes; of a table without one, every update is.
+          if (before !== undefined && (key.length === 0 || key.some((c) => before[c] !== change.row[c]))) {
+            await client.query(statementOf({ table: change.table, kind: 'delete', row: before }, { table, key }));
+          }
+          await client.query(statementOf(change, { table, key }));
+        }
         await client.query('commit');
       } catch (error) {
         const broken = client;
@@ -91,14 +99,22 @@ function statementOf(
   { table, key }: { table: string; key: readonly string[] },
 ): pg.QueryConfig {
   const columns = Object.keys(row);
+  if (kind === 'delete' && key.length === 0) {
+    const where = columns.map((column, i) => `${column}::text is not distinct from $${i + 1}`).join(' and ');
+    return {
+      text: `delete from ${table} where ctid = (select ctid from ${table} where ${where} limit 1)`,
+      values: columns.map((c) => row[c]),
+    };
+  }
   if (kind === 'delete') {
     const where = key.map((column, i) => `${column}::text = $${i + 1}`).join(' and ');
     return { text: `delete from ${table} where ${where}`, values: key.map((c) => row[c]) };
   }
   const places = columns.map((_, i) => `$${i + 1}`).join(', ');
   const set = columns.map((c) => `${c} = excluded.${c}`).join(', ');
+  const again = key.length === 0 ? '' : `on conflict (${key.join(', ')}) do update set ${set}`;
   return {
-    text: `insert into ${table} (${columns.join(', ')}) values (${places}) on conflict (${key.join(', ')}) do update set ${set}`,
+    text: `insert into ${table} (${columns.join(', ')}) values (${places}) ${again}`,
     values: columns.map((c) => row[c]),
   };
 }

@@ -11,6 +11,8 @@ export interface RowChange {
   readonly table: string;
   readonly kind: 'insert' | 'update' | 'delete';
   readonly row: Readonly<Record<string, string | null>>;
+  /** Of an update, the row as it was; left out where the reader does not know it, and then the key is the same. */
+  readonly before?: Readonly<Record<string, string | null>>;
 }
 
 /** A committed transaction of the source. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Collector, Emit, EnginePort } from '../../collectors/collector.js';
-import { Collecting } from '../../daemon/collecting.js';
+import { Collecting, linkPlans } from '../../daemon/collecting.js';
 import type { Config, DatabaseConfig, LinkConfig } from '../../daemon/core/config.js';
 import type { Observation } from '../../daemon/core/observation.js';
 import { FakeClock } from '../support/fake-clock.js';
@@ -76,4 +76,46 @@ test('an answer that comes when its collector is being ended is not taken for on
   await collecting.apply(config('new.example'));
   await collecting.stop();
   expect(seen).toEqual([reachable(0), reachable(0)]);
+});
+
+test('setup and doctor learn what is compared, and another way to compare leaves the collectors alone', async () => {
+  const compared = (chunkUs: number): Config => {
+    const made = config('aws.example');
+    const shop = made.migrations.get('shop');
+    if (shop === undefined) throw new RangeError('the configuration has no shop');
+    const verify = {
+      ...{
+        schedule: null,
+        tables: null,
+        exclude: [],
+        ignoreColumns: new Map(),
+        filters: new Map(),
+        schemas: new Map(),
+      },
+      ...{ chunkUs, sourceShare: 1, pauseAboveLagUs: 1, pauseAboveRunning: null, standIns: new Map() },
+    };
+    return { ...made, migrations: new Map([['shop', { ...shop, verify }]]) };
+  };
+  expect(linkPlans(compared(1)).map((plan) => plan.verify?.chunkUs)).toEqual([1]);
+  expect(linkPlans(config('aws.example'))[0]).not.toHaveProperty('verify');
+
+  let begun = 0;
+  const idle = (): Collector => ({
+    name: 'aws/side',
+    run: (_, signal) => {
+      begun += 1;
+      return new Promise((resolve) => signal.addEventListener('abort', () => resolve()));
+    },
+    down: () => [],
+  });
+  const quiet = (): void => undefined;
+  const engine = { engine: 'postgres', collectors: () => [idle()] } as unknown as EnginePort;
+  const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
+  const collecting = new Collecting([engine], { clock: new FakeClock(), log, daemonId: 'a' }, quiet, quiet);
+  await collecting.apply(compared(1));
+  await collecting.apply(compared(2));
+  expect(begun).toBe(1);
+  await collecting.apply({ ...compared(2), databases: config('new.example').databases });
+  expect(begun).toBe(2);
+  await collecting.stop();
 });
