@@ -1,4 +1,6 @@
 /** Two servers with TPC-H's tables on both, large enough buffers, and replication of what is written to them. */
+import { execFileSync } from 'node:child_process';
+import { childrenOf } from '../../deploy/demo/run-folder.js';
 import type { Flavoured } from '../support/verify/kinds.js';
 import { mysqlSide, postgresSide, type BedSide } from '../support/verify/bed.js';
 import { mysqlDialect, postgresDialect } from '../support/verify/dialect.js';
@@ -14,6 +16,11 @@ export interface BenchSides {
   /** Null for PostgreSQL. */
   readonly mysql: MysqlPair | null;
   settled(): Promise<void>;
+  /**
+   * From now on the target's server gets only the processor time that nobody else wants, as if it had a machine of its
+   * own; false where the system has no means for it.
+   */
+  targetAside(): boolean;
   destroy(): Promise<void>;
 }
 
@@ -56,6 +63,10 @@ async function postgresSides(): Promise<BenchSides> {
   });
   return {
     ...{ flavour: 'postgres', mysql: null, settled: () => pair.settled(), destroy: () => pair.destroy() },
+    targetAside: () => {
+      const postmaster = pair.target.postmasterPid();
+      return aside([postmaster, ...childrenOf(postmaster)]);
+    },
     source: postgresSide('source', pair.source, pair.onSource),
     target: postgresSide('target', pair.target, pair.onTarget),
   };
@@ -66,9 +77,21 @@ async function mysqlSides(flavour: 'mysql' | 'mariadb'): Promise<BenchSides> {
   const pair = await startMysqlPair({ flavour, settings: { innodb_buffer_pool_size: '1G', ...redo } });
   return {
     ...{ flavour, mysql: pair, settled: () => pair.settled(), destroy: () => pair.destroy() },
+    targetAside: () => aside([pair.target.pid()]),
     source: mysqlSide('source', flavour, pair.source, pair.database, pair.onSource),
     target: mysqlSide('target', flavour, pair.target, pair.database, pair.onTarget),
   };
+}
+
+/** Part of util-linux; what a process starts later inherits it. */
+function aside(pids: readonly number[]): boolean {
+  try {
+    for (const pid of pids)
+      execFileSync('chrt', ['--all-tasks', '--idle', '--pid', '0', String(pid)], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function fill(side: BedSide, scale: number): Promise<void> {

@@ -38,8 +38,11 @@ export async function ptTableChecksum(
   if (code !== 0 || line === undefined) throw new Error(`pt-table-checksum ended with ${String(code)}:\n${out}${err}`);
   await pair.settled(600_000);
   const seconds = (performance.now() - from) / 1_000;
+  // Percona Toolkit 3.7, which knows MySQL, has other names for the source than 3.2, which knows MariaDB.
+  const crc = pair.flavour === 'mysql' ? 'source_crc' : 'master_crc';
+  const count = pair.flavour === 'mysql' ? 'source_cnt' : 'master_cnt';
   const [row] = await pair.onTarget<{ wrong: string; n: string }>(
-    `select coalesce(sum(this_crc <> master_crc or this_cnt <> master_cnt or isnull(this_crc)), 0) as wrong, sum(this_cnt) as n
+    `select coalesce(sum(this_crc <> ${crc} or this_cnt <> ${count} or isnull(this_crc)), 0) as wrong, sum(this_cnt) as n
        from percona.checksums where db = ? and tbl = ?`,
     [schema, table],
   );
