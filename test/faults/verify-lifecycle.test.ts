@@ -168,6 +168,8 @@ describe('the life of a verification on PostgreSQL', { timeout: limit }, () => {
       await unbroken.until(['open'], 30_000);
       await pair.disableSubscription();
       await pair.onSource(`insert into emptied values (500, 'lost')`);
+      // Heartbeats are lost together with it.
+      await sleep(1_000);
       const [row] = await pair.onSource<{ lsn: string }>('select pg_current_wal_lsn()::text as lsn');
       await pair.onTarget(
         `select pg_replication_origin_advance('pg_' || oid, $1) from pg_subscription where subname = 'shop_sub'`,

@@ -194,6 +194,18 @@ describe('what there is to compare', () => {
     await b.all.stop();
   });
 
+  it('is looked at again at once when a table was compared under another shape', async () => {
+    const b = await bed();
+    await ask(b);
+    await b.settle();
+    const { pass } = b.verifier;
+    b.verifier.selection = { tables: new Map([...shapes('public.a', 'changed'), ...shapes('public.b')]), narrower: null };
+    const result = found(pass.order, 'public.a', 'match', b.clock.wallNow());
+    pass.hooks.table({ ...result, shape: 'changed' });
+    await b.settle();
+    expect(state(b)).toEqual(['match', 'unknown']);
+  });
+
   it('is looked at again when the clocks have jumped', async () => {
     const b = await bed();
     await matched(b);
