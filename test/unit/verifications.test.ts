@@ -199,7 +199,13 @@ describe('what there is to compare', () => {
     await ask(b);
     await b.settle();
     const { pass } = b.verifier;
-    b.verifier.selection = { tables: new Map([...shapes('public.a', 'changed'), ...shapes('public.b')]), narrower: null };
+    b.verifier.selection = {
+      tables: new Map([
+        ['public.a', 'changed'],
+        ['public.b', 's1'],
+      ]),
+      narrower: null,
+    };
     const result = found(pass.order, 'public.a', 'match', b.clock.wallNow());
     pass.hooks.table({ ...result, shape: 'changed' });
     await b.settle();
