@@ -20,7 +20,7 @@ import {
 } from '../support/verify/scenario.js';
 
 const limit = 240_000;
-const slow = { share: '5%', chunk: '10ms' };
+const slow = { share: '2%', chunk: '10ms' };
 
 describe('the life of a verification on PostgreSQL', { timeout: limit }, () => {
   let s: VerifyScenario;
@@ -67,8 +67,13 @@ describe('the life of a verification on PostgreSQL', { timeout: limit }, () => {
     await pace(slow);
     const pass = await begin(s.daemon);
     await under('public.hot');
-    // It says where it is once a second.
-    await sleep(2_500);
+    // Well into the table, and then so long that it has said where it is, which it does once a second.
+    const earlier = (await verifyOf(s.daemon)).running?.rows_done ?? 0;
+    await waitFor('some ranges of it', 60_000, async () => {
+      const { running } = await verifyOf(s.daemon);
+      return (running?.rows_done ?? 0) >= earlier + 3_000;
+    });
+    await sleep(1_100);
     const before = await verifyOf(s.daemon);
     expect(before.running?.table).toBe('public.hot');
     const done = before.tables.filter((t) => t.compared_at !== null);
