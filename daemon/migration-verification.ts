@@ -302,7 +302,8 @@ export class MigrationVerification {
     parts.publish({ migration: config.name, table: briefJson(result) });
     // Its shape is another one than it was: until both catalogs have been looked at again the result would count for nothing.
     const { selected } = this;
-    if (!('unknown' in selected) && selected.selection.tables.get(result.table) !== result.shape) this.lookAgain.abort();
+    if (!('unknown' in selected) && selected.selection.tables.get(result.table) !== result.shape)
+      this.lookAgain.abort();
     const now = parts.clock.monotonicNow();
     if (result.state !== 'match' || now - this.shownAt >= SHOW_US) this.refresh();
   }
