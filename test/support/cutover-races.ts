@@ -177,7 +177,8 @@ export function promotionRaces(get: () => Night<MysqlCutover>): void {
     const { pair } = night.bed;
     const fence = await night.operator.drained();
     await pair.source.kill();
-    const gone = performance.now();
+    // The bound within which a gate follows: the side is looked at every second.
+    const gone = performance.now() + 1_000;
     try {
       await waitFor('the fence to be unknown', 5_000, async () => (await night.look(fence.id)).state === 'unknown');
       const refusal = await night.operator.change('promote');
