@@ -36,6 +36,13 @@ export interface DmsLink {
   readonly random?: () => number;
 }
 
+/** What a task's mappings leave out, when that was asked for, and what the task was then. */
+interface Mappings {
+  readonly left: LeftBehind;
+  readonly at: Us;
+  readonly run: string;
+}
+
 /** One task as it was seen in one look; null where it is not there, or why it could not be seen. */
 type Seen = TaskState | null | LockgateError;
 
@@ -56,7 +63,7 @@ export class DmsCollector implements Collector {
   /** What each task was at the last look that saw it. */
   readonly #before = new Map<string, TaskState>();
   readonly #instances = new Map<string, { name: string | null; at: Us }>();
-  readonly #mappings = new Map<string, { left: LeftBehind; at: Us }>();
+  readonly #mappings = new Map<string, Mappings>();
   #latencyAt: Us = -Infinity;
   #failures = 0;
   #failing: string | null = null;
@@ -144,6 +151,7 @@ export class DmsCollector implements Collector {
     const all: TablesJudged[] = [];
     const listed: NonNullable<TaskTablesSeen['tables']>[number][] = [];
     const unlisted: string[] = [];
+    let listedAt = askedAt;
     for (const [arn, task] of seen) {
       const name = parseDmsArn(arn);
       const unseen = noTask(arn, task) ?? (name === null ? `${arn} is no ARN of a task` : null);
@@ -162,15 +170,18 @@ export class DmsCollector implements Collector {
       }
       all.push(judgeTables(task.name, tables, task.tablesErrored));
       if (tables.length === 0) unlisted.push(`DMS lists no table of ${task.name}`);
-      const left = await orFault(() => this.#leftBehind(asker, arn, task.name, signal));
+      const left = await orFault(() => this.#leftBehind(asker, arn, task, signal));
       if (aborted(signal)) return null;
       if (left instanceof LockgateError) {
         fault ??= left;
         unlisted.push(reasonOf(left));
-      } else listed.push(...listTables(tables, left));
+      } else {
+        listed.push(...listTables(tables, left.left));
+        listedAt = Math.min(listedAt, left.at);
+      }
     }
     const [why] = unlisted;
-    emit(this.#listed(why === undefined ? listed : null, why ?? null, askedAt, clock.monotonicNow()));
+    emit(this.#listed(why === undefined ? listed : null, why ?? null, listedAt, clock.monotonicNow()));
     const folded = Object.fromEntries(
       TABLE_VALUES.map((key) => [key, fold('sum', all.map((one) => one[key]))]), // prettier-ignore
     ) as Record<keyof TablesJudged, Value>;
@@ -251,20 +262,22 @@ export class DmsCollector implements Collector {
     return { latencies, fault };
   }
 
-  /** What the task's mappings leave out of its tables, asked for now and then. */
-  async #leftBehind(asker: DmsReach['asker'], arn: string, task: string, signal: AbortSignal): Promise<LeftBehind> {
+  /** What the task's mappings leave out of its tables, asked for now and then, and at once when it may have been changed: a task is stopped for that. */
+  async #leftBehind(asker: DmsReach['asker'], arn: string, task: TaskState, signal: AbortSignal): Promise<Mappings> {
     const now = this.link.clock.monotonicNow();
+    const run = `${task.status ?? ''} ${task.startedAt ?? ''}`;
     const known = this.#mappings.get(arn);
-    if (known !== undefined && now - known.at < MAPPINGS_US) return known.left;
+    if (known?.run === run && now - known.at < MAPPINGS_US) return known;
     const serverless = parseDmsArn(arn)?.kind === 'replication-config';
     const found = serverless ? await asker.replicationConfig(arn, signal) : await asker.task(arn, true, signal);
     const left = readMappings(found?.TableMappings);
     if (left === null) {
       const hint = 'look at the table mappings of the task in the console';
-      throw new SourceError('dms_mappings', `the table mappings of ${task} cannot be understood`, hint);
+      throw new SourceError('dms_mappings', `the table mappings of ${task.name} cannot be understood`, hint);
     }
-    this.#mappings.set(arn, { left, at: now });
-    return left;
+    const mappings = { left, at: now, run };
+    this.#mappings.set(arn, mappings);
+    return mappings;
   }
 
   #listed(tables: TaskTablesSeen['tables'], reason: string | null, askedAt: Us, at: Us): TaskTablesSeen {

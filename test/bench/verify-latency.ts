@@ -1,10 +1,9 @@
 /** What a pass at default settings does to the application's writes: alternated with none, on the table that is compared. */
 import { createVerifier } from '../../collectors/verify/service.js';
-import type { LinkGauge } from '../../collectors/verify/verifier.js';
-import type { Us } from '../../daemon/core/clock.js';
 import { SystemClock } from '../../daemon/lifecycle/clock.js';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { contextOf } from '../support/listening.js';
+import { BedGauge } from '../support/verify/bed.js';
 import type { Flavoured } from '../support/verify/kinds.js';
 import { dataOf, orderOf, runPass, verifyConfig } from '../support/verify/passes.js';
 import { startChild } from './child.js';
@@ -43,7 +42,8 @@ export async function measureLatency(
   const { flavour } = sides;
   const clock = new SystemClock();
   const context = contextOf();
-  const gauge = new SettledGauge(sides, clock);
+  // Every second, as the daemon's heartbeat does by default.
+  const gauge = new BedGauge(sides, clock, 1_000);
   const verifier = createVerifier({
     ...{ clock, log: context.log },
     source: dataOf(sides.source, context),
@@ -126,45 +126,5 @@ export async function measureLatency(
     writer.end();
     await gauge.stop();
     await verifier.close();
-  }
-}
-
-/** Looks every second, as the daemon's heartbeat does by default. */
-class SettledGauge implements LinkGauge {
-  readonly #stopping = new AbortController();
-  readonly #loop: Promise<void>;
-  #passedAt: Us = -Infinity;
-
-  constructor(
-    private readonly sides: BenchSides,
-    private readonly clock: SystemClock,
-  ) {
-    this.#loop = this.#measure();
-  }
-
-  lag(): { seconds: number | null; reason: string | null } {
-    if (this.#passedAt === -Infinity) return { seconds: null, reason: 'not measured yet' };
-    return { seconds: 0, reason: null };
-  }
-
-  passedAt(): Us {
-    return this.#passedAt;
-  }
-
-  async stop(): Promise<void> {
-    this.#stopping.abort();
-    await this.#loop;
-  }
-
-  async #measure(): Promise<void> {
-    const { signal } = this.#stopping;
-    while (!signal.aborted) {
-      const at = this.clock.monotonicNow();
-      await this.sides.settled().then(
-        () => (this.#passedAt = at),
-        () => undefined,
-      );
-      await this.clock.sleep(1_000, signal);
-    }
   }
 }

@@ -146,6 +146,10 @@ describe('a DMS task', () => {
         { schema: 'app', name: 'users', flaw: 'the task filters its rows' },
       ],
     });
+    // Changed and started anew, it is asked again at once.
+    const whole = JSON.stringify({ rules: [of('orders', {}), of('users', {})] });
+    world.set(arn, { TableMappings: whole, ReplicationTaskStartDate: new Date('2026-11-27T09:30:00Z') });
+    await vi.waitFor(() => expect(sight.listed?.tables?.map((t) => t.flaw)).toEqual([null, null]));
     world.set(arn, { TableMappings: '{' });
     const other = watch(configOf(arn));
     await vi.waitFor(() => expect(other.listed?.reason).toMatch(/table mappings of shop cannot be understood/));

@@ -237,8 +237,9 @@ export class BedGauge implements LinkGauge {
   #trouble: string | null = 'not measured yet';
 
   constructor(
-    private readonly bed: VerifyBed,
+    private readonly bed: Pick<VerifyBed, 'settled'>,
     private readonly clock: Clock,
+    private readonly everyMs = 20,
   ) {
     this.#loop = this.#measure();
   }
@@ -268,7 +269,7 @@ export class BedGauge implements LinkGauge {
       } catch (error) {
         this.#trouble = String(error);
       }
-      await this.clock.sleep(20, signal);
+      await this.clock.sleep(this.everyMs, signal);
     }
   }
 }
