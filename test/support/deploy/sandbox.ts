@@ -62,7 +62,11 @@ export async function sandbox(sizeMiB = 4096): Promise<Sandbox> {
   return {
     shell,
     start: (text, args, env) =>
-      spawn('nsenter', [...enter, 'sh', '-euc', text, 'sh', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] }),
+      // Gone with this process, however that ends.
+      spawn('setpriv', ['--pdeathsig', 'KILL', 'nsenter', ...enter, 'sh', '-euc', text, 'sh', ...args], {
+        env,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      }),
     async folder(name, owner) {
       const path = `${at}/${name}`;
       await must(shell('mkdir -p "$1"; [ -z "$2" ] || chown "$2" "$1"', [path, owner ?? '']));
