@@ -41,7 +41,7 @@ describe.skipIf(withoutImage)('the unit', () => {
     return (await systemd.run('node', '-e', from, `http://127.0.0.1:9188${path}`)).output;
   };
   const alive = (): Promise<void> =>
-    waitFor('the service to answer', 20_000, async () => (await ask('/readyz')).includes('"ready"') || undefined).then(
+    waitFor('the service to answer', 20_000, async () => (await ask('/readyz')).includes('"status":"ok"') || undefined).then(
       () => undefined,
       async (error: unknown) => {
         throw new Error(`${String(error)}: ${(await systemd.run('systemctl', 'status', '--full', unit)).output}`);
@@ -66,8 +66,7 @@ describe.skipIf(withoutImage)('the unit', () => {
     await alive();
   }, 120_000);
   afterAll(async () => {
-    await systemd.stop();
-    await machine.box.destroy();
+    await systemd.stop().finally(() => machine.box.destroy());
   });
 
   it('has no fault that systemd knows, and is exposed to little', async () => {

@@ -1,11 +1,9 @@
 /** The image of deploy/docker as far as a machine without a container engine can have it, and containers of it. */
-import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { childrenOf, waitFor } from '../../../deploy/demo/run-folder.js';
 import { replay, type Stage } from './dockerfile-replay.js';
-import { must, sandbox, type Ended, type Sandbox } from './sandbox.js';
+import { firstProcess, must, sandbox, type Ended, type Sandbox } from './sandbox.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 
@@ -90,9 +88,4 @@ async function start(box: Sandbox, stage: Stage, name: string, config: string): 
     status: (field) =>
       new RegExp(`^${field}:[ \\t]*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '',
   };
-}
-
-/** The only child of the program that made the space. */
-async function firstProcess(parent: ChildProcess): Promise<number> {
-  return waitFor('the container to begin', 5_000, () => Promise.resolve(childrenOf(parent.pid ?? -1)[0]));
 }

@@ -4,9 +4,10 @@
  * however this process ends.
  */
 import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { childrenOf, waitFor } from '../../../deploy/demo/run-folder.js';
 
 /** How a command in a sandbox ended. */
 export interface Ended {
@@ -102,6 +103,22 @@ export async function must(running: Promise<Ended>): Promise<string> {
   const { code, output } = await running;
   if (code !== 0) throw new Error(`ended with ${String(code)}:\n${output.slice(-4_000)}`);
   return output;
+}
+
+/** The process that is the first one of a space which `parent` has made (`unshare --pid --fork`), by its number out here. */
+export function firstProcess(parent: ChildProcess): Promise<number> {
+  return waitFor('the first process of a name space', 10_000, () =>
+    // Before it makes the space, the same process may start programs that set up what is in it.
+    Promise.resolve(childrenOf(parent.pid ?? -1).find(isFirst)),
+  );
+}
+
+function isFirst(pid: number): boolean {
+  try {
+    return /^NSpid:\t\d+\t1$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false; // it has ended meanwhile
+  }
 }
 
 function ended(command: string, args: readonly string[], options: SpawnOptions = {}): Promise<Ended> {

@@ -5,8 +5,8 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fetchDebian } from '../../../deploy/demo/debian.js';
-import { childrenOf, waitFor } from '../../../deploy/demo/run-folder.js';
-import { must, sandbox, type Ended, type Sandbox, type SandboxRoot } from './sandbox.js';
+import { waitFor } from '../../../deploy/demo/run-folder.js';
+import { firstProcess, must, sandbox, type Ended, type Sandbox, type SandboxRoot } from './sandbox.js';
 
 /** A root in which systemd's programs are, before or without its being started. */
 export interface SystemdRoot {
@@ -93,7 +93,7 @@ async function boot(box: Sandbox, root: SandboxRoot, unit: string): Promise<Syst
   let said = '';
   child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()));
   const gone = new Promise<void>((done) => child.once('close', () => done()));
-  const first = await waitFor('systemd to begin', bootMs, () => Promise.resolve(childrenOf(child.pid ?? -1)[0]));
+  const first = await firstProcess(child);
   const enter = ['--target', String(first), '--mount', '--uts', '--ipc', '--net', '--pid'];
   const run = (...command: string[]): Promise<Ended> =>
     box.shell('exec nsenter "$@"', [
@@ -115,11 +115,12 @@ async function boot(box: Sandbox, root: SandboxRoot, unit: string): Promise<Syst
   try {
     await waitFor('systemd to be up', bootMs, async () => {
       const { output } = await run('systemctl', 'is-system-running');
+      said += output;
       return /running|degraded/.test(output);
     });
   } catch (error) {
     await stop();
-    throw new Error(`${String(error)}; it said: ${said}`, { cause: error });
+    throw new Error(`${String(error)}; it said: ${said.slice(-1_000)}`, { cause: error });
   }
   return {
     run,
