@@ -41,7 +41,11 @@ describe.skipIf(withoutImage)('the unit', () => {
     return (await systemd.run('node', '-e', from, `http://127.0.0.1:9188${path}`)).output;
   };
   const alive = (): Promise<void> =>
-    waitFor('the service to answer', 20_000, async () => (await ask('/readyz')).includes('"status":"ok"') || undefined).then(
+    waitFor(
+      'the service to answer',
+      20_000,
+      async () => (await ask('/readyz')).includes('"status":"ok"') || undefined,
+    ).then(
       () => undefined,
       async (error: unknown) => {
         throw new Error(`${String(error)}: ${(await systemd.run('systemctl', 'status', '--full', unit)).output}`);

@@ -7,19 +7,46 @@ import { loadAwsServiceSpec } from '@aws-cdk/aws-service-spec';
 import type { PropertyType, ResourceProperties, SpecDatabase } from '@aws-cdk/service-spec-types';
 import { parseDocument, type ScalarTag } from 'yaml';
 
+/** A resource of a template. */
+export interface TemplateResource {
+  readonly Type: string;
+  readonly Properties?: Record<string, unknown>;
+  readonly DependsOn?: string | string[];
+  /** It is there only where this holds. */
+  readonly Condition?: string;
+}
+
 /** A template; its values may be intrinsic functions anywhere. */
 export interface Template {
   readonly AWSTemplateFormatVersion?: string;
   readonly Parameters?: Record<string, { Type: string; Default?: unknown }>;
   readonly Conditions?: Record<string, unknown>;
-  readonly Resources: Record<string, { Type: string; Properties?: Record<string, unknown>; DependsOn?: string | string[] }>;
+  readonly Resources: Record<string, TemplateResource>;
   readonly Outputs?: Record<string, { Value: unknown }>;
 }
 
-const SECTIONS = ['AWSTemplateFormatVersion', 'Description', 'Metadata', 'Parameters', 'Conditions', 'Resources', 'Outputs'];
-const OF_RESOURCE = ['Type', 'Properties', 'DependsOn', 'Condition', 'DeletionPolicy', 'UpdateReplacePolicy', 'Metadata'];
+const SECTIONS = [
+  'AWSTemplateFormatVersion',
+  'Description',
+  'Metadata',
+  'Parameters',
+  'Conditions',
+  'Resources',
+  'Outputs',
+];
+const OF_RESOURCE = [
+  'Type',
+  'Properties',
+  'DependsOn',
+  'Condition',
+  'DeletionPolicy',
+  'UpdateReplacePolicy',
+  'Metadata',
+];
 const PARAMETER_TYPES = /^(String|Number|CommaDelimitedList|(List<)?AWS::EC2::(VPC|Subnet|SecurityGroup)::Id>?)$/;
-const PSEUDO = ['AccountId', 'NoValue', 'Partition', 'Region', 'StackId', 'StackName', 'URLSuffix'].map((n) => `AWS::${n}`);
+const PSEUDO = ['AccountId', 'NoValue', 'Partition', 'Region', 'StackId', 'StackName', 'URLSuffix'].map(
+  (n) => `AWS::${n}`,
+);
 const FUNCTIONS = ['Ref', 'GetAtt', 'Sub', 'If', 'Equals', 'Not', 'And', 'Or', 'Join', 'Select', 'Split', 'Condition'];
 
 /** Reads a template in YAML, short forms of functions (`!Ref`) included; throws at the first fault of the YAML. */
@@ -74,7 +101,8 @@ class Check {
       const found = this.db.lookup('resource', 'cloudFormationType', 'equals', resource.Type)[0];
       if (found === undefined) this.say(at, `there is no ${resource.Type}`);
       else this.object(at, resource.Properties ?? {}, found.properties);
-      this.follow(at, resource.Properties ?? {});
+      if (resource.Condition !== undefined) this.condition(at, resource.Condition);
+      this.follow(at, resource.Properties ?? {}, resource.Condition);
     }
     for (const [name, output] of Object.entries(Outputs)) this.follow(`Outputs.${name}`, output);
     for (const name of [...Object.keys(Parameters), ...Object.keys(Conditions)]) {
@@ -141,43 +169,59 @@ class Check {
     }
   }
 
-  /** Follows every function below a value. */
-  private follow(at: string, value: unknown): void {
-    if (Array.isArray(value)) return value.forEach((each, index) => this.follow(`${at}[${index}]`, each));
+  /** Follows every function below a value; `under` is the condition that holds there, if one is asked. */
+  private follow(at: string, value: unknown, under?: string): void {
+    if (Array.isArray(value)) return value.forEach((each, index) => this.follow(`${at}[${index}]`, each, under));
     if (typeof value !== 'object' || value === null) return;
     for (const [key, inner] of Object.entries(value)) {
       const here = `${at}.${key}`;
-      if (key === 'Ref') this.name(here, String(inner));
-      else if (key === 'Fn::GetAtt') this.attribute(here, inner as string[]);
-      else if (key === 'Fn::Sub') this.substitute(here, inner);
-      else if (key === 'Fn::If') this.condition(here, String((inner as unknown[])[0]));
-      else if (key === 'Condition' && typeof inner === 'string') this.condition(here, inner);
-      else if (key.startsWith('Fn::') && !FUNCTIONS.includes(key.slice(4))) this.say(here, 'is no function');
-      if (key !== 'Fn::GetAtt' && key !== 'Fn::Sub') this.follow(here, inner);
+      if (key === 'Ref') this.name(here, String(inner), under);
+      else if (key === 'Fn::GetAtt') this.attribute(here, inner as string[], under);
+      else if (key === 'Fn::Sub') this.substitute(here, inner, under);
+      else if (key === 'Fn::If') this.either(here, inner as unknown[], under);
+      else {
+        if (key === 'Condition' && typeof inner === 'string') this.condition(here, inner);
+        if (key.startsWith('Fn::') && !FUNCTIONS.includes(key.slice(4))) this.say(here, 'is no function');
+        this.follow(here, inner, under);
+      }
     }
   }
 
-  private name(at: string, name: string): void {
+  private either(at: string, [name, yes, no]: readonly unknown[], under: string | undefined): void {
+    this.condition(at, String(name));
+    this.follow(at, yes, String(name));
+    this.follow(at, no, under);
+  }
+
+  private name(at: string, name: string, under: string | undefined): void {
     this.used.add(name);
     const { Parameters = {}, Resources } = this.template;
-    if (!(name in Parameters) && !(name in Resources) && !PSEUDO.includes(name)) this.say(at, `names ${name}, which there is not`);
+    const resource = Resources[name];
+    if (resource !== undefined) this.mayBeMissing(at, name, resource, under);
+    else if (!(name in Parameters) && !PSEUDO.includes(name)) this.say(at, `names ${name}, which there is not`);
   }
 
-  private attribute(at: string, [name = '', attribute = '']: readonly string[]): void {
+  private attribute(at: string, [name = '', attribute = '']: readonly string[], under: string | undefined): void {
     const resource = this.template.Resources[name];
     if (resource === undefined) return this.say(at, `names ${name}, which there is not`);
+    this.mayBeMissing(at, name, resource, under);
     const found = this.db.lookup('resource', 'cloudFormationType', 'equals', resource.Type)[0];
-    if (found !== undefined && !(attribute in found.attributes)) this.say(at, `${resource.Type} has no attribute ${attribute}`);
+    if (found !== undefined && !(attribute in found.attributes))
+      this.say(at, `${resource.Type} has no attribute ${attribute}`);
   }
 
-  private substitute(at: string, inner: unknown): void {
+  private mayBeMissing(at: string, name: string, { Condition }: TemplateResource, under: string | undefined): void {
+    if (Condition !== undefined && Condition !== under) this.say(at, `${name} is there only where ${Condition} holds`);
+  }
+
+  private substitute(at: string, inner: unknown, under: string | undefined): void {
     const [text, own] = (Array.isArray(inner) ? inner : [inner, {}]) as [string, Record<string, unknown>];
     for (const [, name = ''] of text.matchAll(/\$\{([^!}][^}]*)\}/g)) {
       if (name in own) continue;
-      if (name.includes('.')) this.attribute(at, dotted(name));
-      else this.name(at, name);
+      if (name.includes('.')) this.attribute(at, dotted(name), under);
+      else this.name(at, name, under);
     }
-    this.follow(at, own);
+    this.follow(at, own, under);
   }
 
   private condition(at: string, name: string): void {

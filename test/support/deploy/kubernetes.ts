@@ -52,7 +52,9 @@ export function manifestsOf(text: string): Manifest[] {
 /** Returns what is wrong with these objects, each problem with the object's name; empty when nothing is. */
 export function manifestProblems(manifests: readonly Manifest[]): string[] {
   const known = manifests.map((manifest) => ({ manifest: asPublished(manifest), model: modelOf(manifest) }));
-  const strangers = known.filter(({ model }) => model === null).map(({ manifest }) => `${titleOf(manifest)}: no such kind`);
+  const strangers = known
+    .filter(({ model }) => model === null)
+    .map(({ manifest }) => `${titleOf(manifest)}: no such kind`);
   const found = known.flatMap(({ manifest, model }) => (model === null ? [] : [{ manifest, model }]));
   return [...strangers, ...found.flatMap((each) => invalid(each)), ...unknownFields(found)];
 }
