@@ -69,9 +69,12 @@ function dotted(text: string): string[] {
   return [text.slice(0, dot), text.slice(dot + 1)];
 }
 
+/** Read once: it is large. */
+let spec: Promise<SpecDatabase> | undefined;
+
 /** Returns what is wrong with a template, each problem with its place; empty when nothing is. */
 export async function templateProblems(template: Template): Promise<string[]> {
-  const check = new Check(template, await loadAwsServiceSpec());
+  const check = new Check(template, await (spec ??= loadAwsServiceSpec()));
   check.run();
   return check.problems;
 }

@@ -97,6 +97,9 @@ function invalid({ manifest, model }: Modelled): string[] {
   }
 }
 
+/** What the compiler has read already: the same thousands of lines for each check. */
+const read = new Map<string, ts.SourceFile | undefined>();
+
 /** A literal that is given a type may have no property that the type does not know: so the compiler finds misspelt fields. */
 function unknownFields(all: readonly Modelled[]): string[] {
   const lines = all.map(({ manifest, model }, at) => {
@@ -105,15 +108,19 @@ function unknownFields(all: readonly Modelled[]): string[] {
   });
   const name = join(root, 'manifests.virtual.ts');
   const options: ts.CompilerOptions = {
-    ...{ strict: true, noEmit: true, skipLibCheck: true, types: [] },
+    // A few types of the language are all that the interfaces are made of.
+    ...{ strict: true, noEmit: true, skipLibCheck: true, types: [], lib: ['lib.es5.d.ts'] },
     ...{ target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext },
     moduleResolution: ts.ModuleResolutionKind.Bundler,
   };
   const host = ts.createCompilerHost(options);
   const { getSourceFile, fileExists } = host;
   host.fileExists = (file) => file === name || fileExists(file);
-  host.getSourceFile = (file, ...rest) =>
-    file === name ? ts.createSourceFile(file, lines.join('\n'), options.target ?? 99) : getSourceFile(file, ...rest);
+  host.getSourceFile = (file, ...rest) => {
+    if (file === name) return ts.createSourceFile(file, lines.join('\n'), options.target ?? 99);
+    if (!read.has(file)) read.set(file, getSourceFile(file, ...rest));
+    return read.get(file);
+  };
   const program = ts.createProgram([name], options, host);
   return ts.getPreEmitDiagnostics(program).map((diagnostic) => {
     const text = ts.flattenDiagnosticMessageText(diagnostic.messageText, '\n  ');
