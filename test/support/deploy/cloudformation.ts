@@ -122,7 +122,10 @@ class Check {
   }
 
   private object(at: string, value: unknown, properties: ResourceProperties): void {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return this.say(at, 'is no object');
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      this.say(at, 'is no object');
+      return;
+    }
     this.names(at, Object.keys(value), Object.keys(properties));
     for (const [name, property] of Object.entries(properties)) {
       const given = (value as Record<string, unknown>)[name];
@@ -133,7 +136,10 @@ class Check {
 
   private value(at: string, value: unknown, type: PropertyType): void {
     const branches = branchesOf(value);
-    if (branches !== null) return branches.forEach((branch) => this.value(at, branch, type));
+    if (branches !== null) {
+      branches.forEach((branch) => this.value(at, branch, type));
+      return;
+    }
     if (isFunction(value)) return;
     switch (type.type) {
       case 'string':
@@ -150,14 +156,25 @@ class Check {
         if (typeof value !== 'boolean') this.say(at, 'is no boolean');
         return;
       case 'array':
-        if (!Array.isArray(value)) return this.say(at, 'is no list');
-        return value.forEach((each, index) => this.value(`${at}[${index}]`, each, type.element));
+        if (!Array.isArray(value)) {
+          this.say(at, 'is no list');
+          return;
+        }
+        {
+          value.forEach((each, index) => this.value(`${at}[${index}]`, each, type.element));
+          return;
+        }
       case 'map':
-        if (typeof value !== 'object' || value === null || Array.isArray(value)) return this.say(at, 'is no map');
+        if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+          this.say(at, 'is no map');
+          return;
+        }
         for (const [key, each] of Object.entries(value)) this.value(`${at}.${key}`, each, type.element);
         return;
-      case 'ref':
-        return this.object(at, value, this.db.get('typeDefinition', type.reference.$ref).properties);
+      case 'ref': {
+        this.object(at, value, this.db.get('typeDefinition', type.reference.$ref).properties);
+        return;
+      }
       case 'union': {
         const tries = type.types.map((one) => {
           const inner = new Check(this.template, this.db);
@@ -174,7 +191,10 @@ class Check {
 
   /** Follows every function below a value; `under` is the condition that holds there, if one is asked. */
   private follow(at: string, value: unknown, under?: string): void {
-    if (Array.isArray(value)) return value.forEach((each, index) => this.follow(`${at}[${index}]`, each, under));
+    if (Array.isArray(value)) {
+      value.forEach((each, index) => this.follow(`${at}[${index}]`, each, under));
+      return;
+    }
     if (typeof value !== 'object' || value === null) return;
     for (const [key, inner] of Object.entries(value)) {
       const here = `${at}.${key}`;
@@ -206,7 +226,10 @@ class Check {
 
   private attribute(at: string, [name = '', attribute = '']: readonly string[], under: string | undefined): void {
     const resource = this.template.Resources[name];
-    if (resource === undefined) return this.say(at, `names ${name}, which there is not`);
+    if (resource === undefined) {
+      this.say(at, `names ${name}, which there is not`);
+      return;
+    }
     this.mayBeMissing(at, name, resource, under);
     const found = this.db.lookup('resource', 'cloudFormationType', 'equals', resource.Type)[0];
     if (found !== undefined && !(attribute in found.attributes))

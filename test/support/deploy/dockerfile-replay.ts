@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DockerfileParser, JSONInstruction, type Copy, type From, type Instruction } from 'dockerfile-ast';
+import { Copy, DockerfileParser, From, JSONInstruction, type Instruction } from 'dockerfile-ast';
 import { contextFiles } from './docker-context.js';
 import { must, type Sandbox, type SandboxRoot } from './sandbox.js';
 
@@ -39,9 +39,8 @@ export async function replay(file: string, context: string, box: Sandbox, option
   const stages = new Map<string, Stage>();
   let stage: Stage | null = null;
   for (const instruction of parsed.getInstructions()) {
-    const keyword = instruction.getKeyword();
-    if (keyword === 'FROM') {
-      const name = (instruction as From).getBuildStage() ?? String(stages.size);
+    if (instruction instanceof From) {
+      const name = instruction.getBuildStage() ?? String(stages.size);
       stage = await begin(name, box);
       stages.set(name, stage);
       continue;
@@ -73,13 +72,12 @@ async function step(stage: Stage, instruction: Instruction, around: Surroundings
   const keyword = instruction.getKeyword();
   const words = instruction.getExpandedArguments().map((word) => word.getValue());
   const text = instruction.getArgumentsContent() ?? '';
+  if (instruction instanceof Copy) return copy(stage, instruction, words, around);
   switch (keyword) {
     case 'WORKDIR':
       stage.cwd = absolute(stage, words[0] ?? '/');
       await must(around.box.shell('mkdir -p "$1"', [stage.root.path + stage.cwd]));
       return;
-    case 'COPY':
-      return copy(stage, instruction as Copy, words, around);
     case 'RUN': {
       const command = around.options.instead?.(text, stage.name) ?? text;
       await must(stage.root.run(['sh', '-c', command], { cwd: stage.cwd, env: stage.env })).catch((error: unknown) => {

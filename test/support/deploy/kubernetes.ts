@@ -114,10 +114,11 @@ function unknownFields(all: readonly Modelled[]): string[] {
     moduleResolution: ts.ModuleResolutionKind.Bundler,
   };
   const host = ts.createCompilerHost(options);
-  const { getSourceFile, fileExists } = host;
+  const fileExists = host.fileExists.bind(host);
+  const getSourceFile = host.getSourceFile.bind(host);
   host.fileExists = (file) => file === name || fileExists(file);
   host.getSourceFile = (file, ...rest) => {
-    if (file === name) return ts.createSourceFile(file, lines.join('\n'), options.target ?? 99);
+    if (file === name) return ts.createSourceFile(file, lines.join('\n'), ts.ScriptTarget.ES2023);
     if (!read.has(file)) read.set(file, getSourceFile(file, ...rest));
     return read.get(file);
   };

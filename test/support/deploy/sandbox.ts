@@ -91,7 +91,7 @@ export async function sandbox(sizeMiB = 4096): Promise<Sandbox> {
     },
     async destroy() {
       const gone = new Promise((done) => holder.once('close', done));
-      holder.stdin?.end();
+      holder.stdin.end();
       await gone;
       rmSync(at, { recursive: true, force: true });
     },
@@ -124,8 +124,8 @@ function isFirst(pid: number): boolean {
 function ended(command: string, args: readonly string[], options: SpawnOptions = {}): Promise<Ended> {
   const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'], timeout: commandMs });
   let output = '';
-  child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  child.stderr?.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
   return new Promise((done, fail) => {
     child.once('error', fail);
     child.once('close', (code) => done({ code, output }));
