@@ -10,7 +10,14 @@ import { Strays } from '../../daemon/strays.js';
 const S = 1_000_000;
 const AGAIN_MS = 1_000_000;
 const nothingSeen = { identities: [], positions: [], broken: [] };
-const watching = { kind: 'local-watch', watching: true, emptyGap: false, upTo: null, mark: null, reason: null } as const;
+const watching = {
+  kind: 'local-watch',
+  watching: true,
+  emptyGap: false,
+  upTo: null,
+  mark: null,
+  reason: null,
+} as const;
 
 /** Stray writes as a daemon reads them that remembers nothing and has watched both sides for a second. */
 function begunAnew(direction: Direction): { value: number | null; reason: string | null } {
