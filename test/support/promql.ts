@@ -23,6 +23,7 @@ export interface PanelJson {
   description?: string;
   targets?: Target[];
   panels?: PanelJson[];
+  gridPos: { x: number; y: number; w: number; h: number };
   datasource?: { uid: string };
   fieldConfig?: { defaults: { unit?: string; noValue?: string } };
 }
@@ -114,6 +115,28 @@ export function metricsOf(expr: string): Set<string> {
       return name;
     }),
   );
+}
+
+/** What an expression asks of signals by their names: for each matcher a pattern for every alternative that it lists. */
+export function signalsOf(expr: string): { alternatives: RegExp[] }[] {
+  return selectorsOf(expr)
+    .flatMap((selector) => [...selector.matchAll(/signal(=~?)"([^"]+)"/g)])
+    .map(([, op, names = '']) => {
+      if (op === '=') return { alternatives: [new RegExp(`^${names.replaceAll('.', '[.]')}$`)] };
+      return { alternatives: expanded(names).map((one) => new RegExp(`^(?:${one})$`)) };
+    });
+}
+
+/** `(a|b).c|d` as `a.c`, `b.c` and `d`. */
+function expanded(names: string): string[] {
+  const group = /\(([^()]*)\)/.exec(names);
+  if (group === null) return names.split('|');
+  const top = names.replaceAll(/\([^()]*\)/g, '').includes('|');
+  if (top) {
+    const at = names.lastIndexOf('|');
+    if (!names.slice(at).includes(')')) return [...expanded(names.slice(0, at)), ...expanded(names.slice(at + 1))];
+  }
+  return (group[1] ?? '').split('|').flatMap((one) => expanded(names.replace(group[0], one)));
 }
 
 /** Every rule's expression: `record` has the name of its series, `alert` that of its alert. */
