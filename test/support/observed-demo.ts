@@ -9,29 +9,36 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { load } from '../unit/config-inputs.js';
+import { waitFor } from '../../deploy/demo/run-folder.js';
 import { DmsWorld, table } from './aws/dms-world.js';
 import { startFakeAws } from './aws/fake.js';
+import type { Demo } from './demo-process.js';
 import { startFakePrometheus, vector } from './fake-prometheus.js';
 import { startFakeResolver } from './fake-resolver.js';
 import { workspace, type Daemon } from './lockgate.js';
-import { startPrometheus, type ToolServer } from './prometheus.js';
+import { startPrometheus } from './prometheus.js';
 import { runAll } from './pair.js';
 import { rulesText } from './rules.js';
 
 /** How often is scraped and evaluated. */
 const EVERY = '1s';
 
+/** One series of an answer. */
+export interface SeenSeries {
+  readonly metric: Record<string, string>;
+  readonly values: [at: number, value: string][];
+}
+
 /** What was seen. */
 export interface ObservedDemo {
-  readonly prometheus: ToolServer;
   /** The rules that Prometheus evaluated, as text. */
   readonly rules: string;
   /** What each daemon said of its metrics when all was well. */
   readonly scrapes: string[];
-  /** Starts the second daemon on the demo's databases, as soon as they are set up. */
-  join(demoFolder: string): Promise<void>;
-  /** The second daemon ends, while the demo's goes on. */
-  leave(): Promise<void>;
+  /** Accompanies the demo to its end: the second daemon comes as soon as the databases are set up, and leaves before it. */
+  follow(demo: Demo): Promise<void>;
+  /** The samples of a query over all that was scraped, by second; throws with what Prometheus says of a query that it refuses. */
+  query(expr: string): Promise<SeenSeries[]>;
   stop(): Promise<void>;
 }
 
@@ -118,7 +125,7 @@ async function begin(port: number, undo: (() => Promise<void>)[]): Promise<Obser
     ),
   );
 
-  let second: Daemon | null = null;
+  let second = null as Daemon | null;
   const home = await workspace(() => '');
   const secondPort = Number(new URL(home.url).port);
   undo.push(() => home.destroy());
@@ -133,47 +140,68 @@ async function begin(port: number, undo: (() => Promise<void>)[]): Promise<Obser
     ].join('\n'),
   );
   undo.push(() => prometheus.stop());
+  const from = Date.now() / 1000;
   const scrapes: string[] = [];
   const scrape = async (of: number): Promise<void> => {
     const answer = await fetch(`http://127.0.0.1:${of}/metrics`, { signal: AbortSignal.timeout(5_000) });
     scrapes.push(await answer.text());
   };
 
+  const joins = async (demoFolder: string): Promise<void> => {
+    const { databases, shop } = demoConfig(demoFolder);
+    home.write(
+      JSON.stringify({
+        daemon: { id: 'second', listen: `127.0.0.1:${secondPort}` },
+        store: { path: join(home.folder, 'lockgate.db') },
+        databases,
+        migrations: { crm, shop },
+        ...services,
+      }),
+    );
+    const daemon = await home.start({
+      AWS_ACCESS_KEY_ID: 'AKIATEST',
+      AWS_SECRET_ACCESS_KEY: 'secret',
+      AWS_ENDPOINT_URL_CLOUDWATCH: aws.endpoint,
+      AWS_CONFIG_FILE: '/nonexistent',
+      AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
+      AWS_EC2_METADATA_DISABLED: 'true',
+    });
+    second = daemon;
+    const attested = await fetch(`${daemon.url}/v1/migrations/crm/attestations/backup`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ by: 'a test', note: 'restored' }),
+    });
+    if (!attested.ok) throw new Error(`not attested: ${await attested.text()}`);
+    await scrape(port);
+    await scrape(secondPort);
+  };
+
   return {
-    prometheus,
     rules,
     scrapes,
-    async join(demoFolder) {
-      const { databases, shop } = demoConfig(demoFolder);
-      home.write(
-        JSON.stringify({
-          daemon: { id: 'second', listen: `127.0.0.1:${secondPort}` },
-          store: { path: join(home.folder, 'lockgate.db') },
-          databases,
-          migrations: { crm, shop },
-          ...services,
-        }),
-      );
-      const daemon = await home.start({
-        AWS_ACCESS_KEY_ID: 'AKIATEST',
-        AWS_SECRET_ACCESS_KEY: 'secret',
-        AWS_ENDPOINT_URL_CLOUDWATCH: aws.endpoint,
-        AWS_CONFIG_FILE: '/nonexistent',
-        AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
-        AWS_EC2_METADATA_DISABLED: 'true',
-      });
-      second = daemon;
-      const attested = await fetch(`${daemon.url}/v1/migrations/crm/attestations/backup`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ by: 'a test', note: 'restored' }),
-      });
-      if (!attested.ok) throw new Error(`not attested: ${await attested.text()}`);
-      await scrape(port);
-      await scrape(secondPort);
-    },
-    async leave() {
+    async follow(demo) {
+      let ended = false;
+      void demo.exit.then(() => (ended = true));
+      const told = (text: string): Promise<boolean> =>
+        waitFor(`the demo to say "${text}"`, 90_000, () => ended || demo.output().includes(text));
+      await told('/check answers 200');
+      if (ended) return;
+      await joins(demo.folder);
+      await told('then stops, and both sides are counted');
       await second?.stop();
+      await demo.exit;
+    },
+    async query(expr) {
+      const body = new URLSearchParams({ query: expr, start: String(from), end: String(Date.now() / 1000), step: '1' });
+      const answer = await fetch(`${prometheus.url}/api/v1/query_range`, {
+        method: 'POST',
+        body,
+        signal: AbortSignal.timeout(10_000),
+      });
+      const said = (await answer.json()) as { status: string; error?: string; data?: { result: SeenSeries[] } };
+      if (said.data === undefined) throw new Error(`${said.error ?? said.status}: ${expr}`);
+      return said.data.result;
     },
     stop: () => runAll(undo),
   };

@@ -4,6 +4,7 @@ import { dashboardFiles } from '../../deploy/grafana/dashboards.js';
 import { UID } from '../../deploy/grafana/frame.js';
 import { signalNames } from '../../daemon/core/signal.js';
 import { createMetrics } from '../../daemon/publish/prometheus.js';
+import { documentedMetrics } from '../support/documented-metrics.js';
 import { FakePort } from '../support/fake-port.js';
 import { asksOf, committedDashboards, filled, metricsOf, panelsOf, signalsOf } from '../support/promql.js';
 
@@ -110,6 +111,28 @@ describe.each(dashboards)('%s', (_, dashboard) => {
           expect(taken.has(`${x},${y}`), `${title} at ${x},${y}`).toBe(false);
           taken.add(`${x},${y}`);
         }
+      }
+    }
+  });
+});
+
+describe('the documentation of the metrics', () => {
+  it('lists what there is with its type and labels, and nothing else', async () => {
+    const metrics = createMetrics(new FakePort(), { nodeVersion: 'v20.0.0' });
+    metrics.observeDelay('shop', 'forward', 0.02);
+    metrics.streamed('onprem', 'wal', 1, 1);
+    metrics.rowsCompared('shop', 1);
+    const text = await metrics.text();
+    const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => [name, type] as const);
+    const documented = documentedMetrics();
+    expect(Object.fromEntries([...documented].map(([name, { type }]) => [name, type]))).toEqual(
+      Object.fromEntries(types),
+    );
+    for (const [name, { labels }] of documented) {
+      // `le` is that of every histogram.
+      const samples = [...text.matchAll(new RegExp(`^${name}(?:_count)?\\{(.*)\\} `, 'gm'))];
+      for (const [, said = ''] of samples) {
+        expect([...said.matchAll(/(\w+)="/g)].map(([, label]) => label).toSorted(), name).toEqual(labels.toSorted());
       }
     }
   });
