@@ -27,18 +27,23 @@ describe('the demo', () => {
     const port = await freePort();
     observed = withoutPrometheus ? null : await observeDemo(port);
     const started = performance.now();
-    await withDemo(async (demo) => {
-      const followed = observed?.follow(demo);
-      const code = await demo.exit;
-      expect(code, demo.output()).toBe(0);
-      expect(performance.now() - started).toBeLessThan(120_000);
-      await followed;
-      expect(demo.output().match(/✓ seen/g)).toHaveLength(17);
-      // Both moves, each with a pause that was measured and rows that were counted.
-      expect(demo.output().match(/✓ seen {4}writes paused for [\d.]+ m?s, .*; 0 of \d+ acknowledged/g)).toHaveLength(2);
-      expect(demo.output()).toMatch(/1 stray write, at [0-9A-F]+\/[0-9A-F]+: seen [\d.]+ m?s after it was committed/);
-      expect(demo.output(), 'no colours and no cursor movements outside a terminal').not.toContain('\u001b');
-    }, port);
+    await withDemo(
+      async (demo) => {
+        const followed = observed?.follow(demo);
+        const code = await demo.exit;
+        expect(code, demo.output()).toBe(0);
+        expect(performance.now() - started).toBeLessThan(120_000);
+        await followed;
+        expect(demo.output().match(/✓ seen/g)).toHaveLength(17);
+        // Both moves, each with a pause that was measured and rows that were counted.
+        expect(demo.output().match(/✓ seen {4}writes paused for [\d.]+ m?s, .*; 0 of \d+ acknowledged/g)).toHaveLength(
+          2,
+        );
+        expect(demo.output()).toMatch(/1 stray write, at [0-9A-F]+\/[0-9A-F]+: seen [\d.]+ m?s after it was committed/);
+        expect(demo.output(), 'no colours and no cursor movements outside a terminal').not.toContain('\u001b');
+      },
+      { port },
+    );
   });
 
   it.each([0, 2_000, 6_000])('leaves nothing behind when it is interrupted %i ms after its start', async (afterMs) => {

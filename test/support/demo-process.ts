@@ -23,14 +23,17 @@ export interface Demo {
 }
 
 /**
- * Starts the unattended tour, its API on a port of its own or on this one, and afterwards asserts that nothing was left
- * behind by what `use` did with it.
+ * Starts the unattended tour with further arguments, its API on a port of its own or on this one, and afterwards asserts
+ * that nothing was left behind by what `use` did with it.
  */
-export async function withDemo(use: (demo: Demo) => Promise<void>, port?: number): Promise<void> {
+export async function withDemo(
+  use: (demo: Demo) => Promise<void>,
+  { port, args = [] }: { port?: number; args?: readonly string[] } = {},
+): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'demo-test-'));
   try {
     chmodSync(folder, 0o755); // the servers run as another user when we are root
-    await use(startDemo(folder, ['--once', '--port', String(port ?? (await freePort()))]));
+    await use(startDemo(folder, ['--once', ...args, '--port', String(port ?? (await freePort()))]));
     await waitFor('everything to be gone', 10_000, () => leftIn(folder).length === 0);
   } finally {
     rmSync(folder, { recursive: true, force: true });
