@@ -1,4 +1,7 @@
 // What a daemon says that begins with an empty store where an earlier one has run: the words of docs/deployment.md.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Chains } from '../../daemon/chains.js';
 import { keptMemories } from '../../daemon/keeper.js';
@@ -52,10 +55,12 @@ describe('a store that was lost', () => {
   });
 
   it('leaves nothing of attestations, long holds, fences and comparisons', () => {
-    const { store } = openStore(':memory:', new SystemClock());
+    const folder = mkdtempSync(join(tmpdir(), 'lockgate-store-'));
+    const { store } = openStore(join(folder, 'lockgate.db'), new SystemClock());
     expect(store.attestations('shop')).toEqual([]);
     expect(store.loadHolds()).toEqual([]);
     expect(keptMemories(store)).toEqual({ chains: {}, strays: {} });
     store.close();
+    rmSync(folder, { recursive: true });
   });
 });
