@@ -49,7 +49,7 @@ describe.skipIf(withoutImage)('the image', () => {
       throw new Error(`${String(error)}: ${container.log()}`);
     });
   }, 300_000);
-  afterAll(async () => image.box.destroy());
+  afterAll(async () => (image as Image | undefined)?.box.destroy());
 
   it('holds what runs, and nothing else', () => {
     const layer = image.stage.root.layerSeen;

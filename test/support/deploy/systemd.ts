@@ -93,7 +93,12 @@ async function boot(box: Sandbox, root: SandboxRoot, unit: string): Promise<Syst
   let said = '';
   child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()));
   const gone = new Promise<void>((done) => child.once('close', () => done()));
-  const first = await firstProcess(child);
+  const first = await firstProcess(child).catch((error: unknown) => {
+    child.kill('SIGKILL');
+    const way =
+      'it takes root with the right to mount and to make control groups; LOCKGATE_TEST_WITHOUT=image leaves it out';
+    throw new Error(`systemd cannot be started: ${said.trim()} (${way})`, { cause: error });
+  });
   const enter = ['--target', String(first), '--mount', '--uts', '--ipc', '--net', '--pid'];
   const run = (...command: string[]): Promise<Ended> =>
     box.shell('exec nsenter "$@"', [
