@@ -29,15 +29,23 @@ export interface Container {
   status(field: string): string;
 }
 
+/** What stands in for the two longest steps, with the same result. */
+const shorter: Readonly<Record<string, string>> = {
+  // Those that this checkout has installed from the same lock file.
+  'npm ci': `ln -s '${join(root, 'node_modules')}' node_modules`,
+  // The types of the same files are checked by `npm run check`.
+  'npm run build': "sed -i 's/tsc -p tsconfig.build.json/& --noCheck/' package.json && npm run build",
+};
+
 /**
- * Carries out the Dockerfile. Unless `whole`, the packages of the build stage are those that this checkout has installed
- * from the same lock file; all other steps are carried out as they are written.
+ * Carries out the Dockerfile. Unless `whole`, the build stage takes the packages that are here and checks no types; all other
+ * steps are carried out as they are written.
  */
 export async function buildImage(whole: boolean): Promise<Image> {
   const box = await sandbox();
   try {
     const stage = await replay(join(root, 'deploy/docker/Dockerfile'), root, box, {
-      instead: (run) => (whole || run !== 'npm ci' ? null : `ln -s '${join(root, 'node_modules')}' node_modules`),
+      instead: (run) => (whole ? null : (shorter[run] ?? null)),
     });
     return { box, stage, run: (name, config) => start(box, stage, name, config) };
   } catch (error) {
