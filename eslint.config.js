@@ -41,5 +41,11 @@ export default tseslint.config(
     files: ['test/**/*.ts', 'deploy/**/*.ts'],
     rules: { 'no-console': 'off', '@typescript-eslint/no-non-null-assertion': 'off' },
   },
+  {
+    // The builder calls the classic schema deprecated in favour of one that only Grafana 13 provisions from files; the classic
+    // one is read by 11, 12 and 13.
+    files: ['deploy/grafana/**/*.ts'],
+    rules: { '@typescript-eslint/no-deprecated': 'off' },
+  },
   { files: ['*.js', '*.cjs'], ...tseslint.configs.disableTypeChecked },
 );
