@@ -49,7 +49,7 @@ export default tseslint.config(
     rules: { 'no-console': 'off', '@typescript-eslint/no-non-null-assertion': 'off' },
   },
   {
-    // The builder calls the classic schema deprecated in favour of one that older Grafanas do not read; all of them read this.
+    // The builder calls the classic schema deprecated in favour of one that older Grafanas do not read; this one is still read.
     files: ['deploy/grafana/**/*.ts'],
     rules: { '@typescript-eslint/no-deprecated': 'off' },
   },

@@ -169,8 +169,12 @@ function mark(name: string, colour: string, expr: string, title: string, text: s
     .useValueForTime(false);
 }
 
-/** Numbers the panels from 1, as Grafana would; the same dashboard gets the same numbers. */
+/**
+ * Numbers the panels from 1, as Grafana would; the same dashboard gets the same numbers. Links and marks stand above the
+ * dashboard then, and not in the menu into which the builder puts them unasked.
+ */
 export function numbered(built: Dashboard): Dashboard {
+  for (const each of [...(built.links ?? []), ...(built.annotations.list ?? [])]) delete each.placement;
   let id = 0;
   const number = (panels: readonly object[]): void => {
     for (const panel of panels as { id?: number; panels?: Panel[] }[]) {

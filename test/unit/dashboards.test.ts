@@ -41,6 +41,8 @@ describe('the dashboards', () => {
       expect(new Set(to).size, name).toBeGreaterThan(1);
       for (const uid of to) expect(Object.values(UID), name).toContain(uid);
       expect(dashboard.links.length).toBe(2);
+      // In the menu of controls nobody finds them.
+      expect(JSON.stringify(dashboard), name).not.toContain('inControlsMenu');
     }
   });
 });
