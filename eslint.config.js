@@ -48,6 +48,11 @@ export default tseslint.config(
     files: ['test/**/*.ts', 'deploy/**/*.ts'],
     rules: { 'no-console': 'off', '@typescript-eslint/no-non-null-assertion': 'off' },
   },
+  {
+    // The builder calls the classic schema deprecated in favour of one that older Grafanas do not read; this one is still read.
+    files: ['deploy/grafana/**/*.ts'],
+    rules: { '@typescript-eslint/no-deprecated': 'off' },
+  },
   // JavaScript as it is: configuration, CI, and what goes into the image without being compiled.
   {
     files: ['*.js', '*.cjs', '.ci/*.mjs', 'deploy/docker/*.mjs'],

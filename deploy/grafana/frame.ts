@@ -49,10 +49,16 @@ export function dashboard(name: Name, about: string): DashboardBuilder {
     .tooltip(DashboardCursorSync.Crosshair)
     .withVariable(new DatasourceVariableBuilder('datasource').label('Prometheus').type('prometheus'))
     .withVariable(
-      everyOne('job', 'label_values(lockgate_build_info, job)').label('job').hide(VariableHide.HideVariable),
+      // Without a pattern for "All": that is every job there is a lockgate in, and not every job that Prometheus scrapes.
+      query('job', 'label_values(lockgate_build_info, job)')
+        .label('job')
+        .hide(VariableHide.HideVariable)
+        .multi(true)
+        .includeAll(true)
+        .current(ALL),
     )
     .withVariable(
-      everyOne('instance', 'label_values(lockgate_build_info{job=~"$job"}, instance)')
+      everyOne('instance', 'label_values(lockgate_build_info{job=~"$job"}, instance)', '.*')
         .label('daemon')
         .description('Of several daemons the one that has the worst to say counts, unless one is chosen here.'),
     );
@@ -62,18 +68,19 @@ export function dashboard(name: Name, about: string): DashboardBuilder {
       new DashboardLinkBuilder(TITLES[other])
         .type(DashboardLinkType.Link)
         .icon('dashboard')
-        .url(`/d/${UID[other]}`)
+        .url(`/d/${UID[other]}?\${datasource:queryparam}&\${instance:queryparam}`)
         .keepTime(true)
-        .includeVars(true)
+        // Not "All" migrations to a dashboard of one.
+        .includeVars(false)
         .targetBlank(false),
     );
   }
   return builder;
 }
 
-/** Several migrations, all of them unless some are chosen. */
+/** Several migrations, all of them unless some are chosen; gates at the top level, whose migration is empty, are of none. */
 export function migrationsVariable(): QueryVariableBuilder {
-  return everyOne('migration', `label_values(lockgate_direction{${DAEMONS}}, migration)`).label('migration');
+  return everyOne('migration', `label_values(lockgate_direction{${DAEMONS}}, migration)`, '.+').label('migration');
 }
 
 /** One migration. */
@@ -116,8 +123,8 @@ function query(name: string, text: string): QueryVariableBuilder {
     .sort(VariableSort.AlphabeticalAsc);
 }
 
-function everyOne(name: string, text: string): QueryVariableBuilder {
-  return query(name, text).multi(true).includeAll(true).allValue('.*').current(ALL);
+function everyOne(name: string, text: string, all: string): QueryVariableBuilder {
+  return query(name, text).multi(true).includeAll(true).allValue(all).current(ALL);
 }
 
 /** Marks on every panel over time: a gate that opened, one that is open no more, and a change of direction. */
@@ -162,8 +169,12 @@ function mark(name: string, colour: string, expr: string, title: string, text: s
     .useValueForTime(false);
 }
 
-/** Numbers the panels from 1, as Grafana would; the same dashboard gets the same numbers. */
+/**
+ * Numbers the panels from 1, as Grafana would; the same dashboard gets the same numbers. Links and marks stand above the
+ * dashboard then, and not in the menu into which the builder puts them unasked.
+ */
 export function numbered(built: Dashboard): Dashboard {
+  for (const each of [...(built.links ?? []), ...(built.annotations.list ?? [])]) delete each.placement;
   let id = 0;
   const number = (panels: readonly object[]): void => {
     for (const panel of panels as { id?: number; panels?: Panel[] }[]) {

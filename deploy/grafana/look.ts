@@ -155,6 +155,11 @@ export function refId(index: number): string {
   return String.fromCharCode('A'.charCodeAt(0) + index);
 }
 
+/** What Grafana calls the column of a query in a table of several. */
+export function valueOf(index: number): string {
+  return `Value #${refId(index)}`;
+}
+
 /** One number, as it is now. */
 export interface StatLook {
   readonly unit?: string;

@@ -17,9 +17,11 @@ import {
   now,
   OR_UNKNOWN,
   OUGHT_NOT,
+  refId,
   stat,
   steps,
   timeline,
+  valueOf,
   type Words,
 } from './look.js';
 import {
@@ -189,17 +191,15 @@ function table(): TableBuilder {
   )
     .cellHeight(common.TableCellHeight.Lg)
     .filterable(false);
-  COLUMNS.forEach(({ name, expr }) => panel.withTarget(now({ expr, id: name }, name, true)));
+  COLUMNS.forEach(({ expr }, i) => panel.withTarget(now({ expr }, refId(i), true)));
   panel
     .withTransformation({ id: 'merge', options: {} })
     .withTransformation({
       id: 'organize',
       options: {
         excludeByName: { Time: true },
-        indexByName: Object.fromEntries(
-          ['migration', ...COLUMNS.map(({ name }) => `Value #${name}`)].map((n, i) => [n, i]),
-        ),
-        renameByName: Object.fromEntries(COLUMNS.map(({ name }) => [`Value #${name}`, name])),
+        indexByName: Object.fromEntries(['migration', ...COLUMNS.map((_, i) => valueOf(i))].map((n, i) => [n, i])),
+        renameByName: Object.fromEntries(COLUMNS.map(({ name }, i) => [valueOf(i), name])),
       },
     })
     .overrideByName('migration', [

@@ -76,7 +76,7 @@ class Said {
 }
 
 async function yields(said: Said, expr: string, samples: Record<string, number>, at = AT): Promise<void> {
-  await promtoolExpressions(said.series, [{ expr: filled(expr, { migration: '.*', interval: '60s' }), at, samples }]);
+  await promtoolExpressions(said.series, [{ expr: filled(expr, { migration: '.+', interval: '60s' }), at, samples }]);
 }
 
 const both = (ends: string[] = [], old: string[] = []): Said =>

@@ -3,12 +3,18 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { createMetrics } from '../../daemon/publish/prometheus.js';
 import { FakePort } from '../support/fake-port.js';
 import { withoutPrometheus } from '../support/flavours.js';
 import { prometheusTools, runTool } from '../support/prometheus.js';
 import { promtoolCheck, promtoolTest, rulesText, shopBegins } from '../support/rules.js';
 import { load } from '../unit/config-inputs.js';
+
+/** A job that discovers its targets in Kubernetes. */
+interface KubernetesJob {
+  kubernetes_sd_configs: object[];
+}
 
 const example = (name: string): string => new URL(`../../deploy/prometheus/${name}`, import.meta.url).pathname;
 
@@ -344,12 +350,7 @@ describe.skipIf(withoutPrometheus)('rules for Prometheus', () => {
     const alertmanager = await runTool('amtool', ['check-config', example('alertmanager.yml')]);
     expect(alertmanager).toMatchObject({ code: 0, stdout: expect.stringContaining('SUCCESS') as string });
     // The files that it names are those of the machine that it is for.
-    for (const name of [
-      'prometheus.yml',
-      'scrape/file-sd.yml',
-      'scrape/kubernetes-sd.yml',
-      '../compose/prometheus.yml',
-    ]) {
+    for (const name of ['prometheus.yml', 'scrape/file-sd.yml', '../compose/prometheus.yml']) {
       const syntax = ['check', 'config', '--syntax-only', example(name)];
       expect(await runTool('promtool', syntax), name).toMatchObject({ code: 0 });
     }
@@ -362,6 +363,23 @@ describe.skipIf(withoutPrometheus)('rules for Prometheus', () => {
       writeFileSync(file, text.replace('/etc/prometheus/lockgate-targets.yml', example('scrape/lockgate-targets.yml')));
       const found = await runTool('promtool', ['check', 'service-discovery', '--timeout=1s', file, 'lockgate']);
       expect(found.stdout, found.stderr).toMatch(/"instance": "lockgate-b\.internal:9188"/);
+      // Debian builds Prometheus without Kubernetes' discovery: a static target with the labels that it finds takes its place.
+      const { kubernetes_sd_configs: discovery, ...job } = (
+        parse(readFileSync(example('scrape/kubernetes-sd.yml'), 'utf8')) as { scrape_configs: [KubernetesJob] }
+      ).scrape_configs[0];
+      expect(discovery).toEqual([{ role: 'pod', namespaces: { names: ['lockgate'] } }]);
+      const pod = (name: string, port: string) => ({
+        targets: [`${name}:${port === 'http' ? '9188' : '1'}`],
+        labels: {
+          __meta_kubernetes_pod_label_app_kubernetes_io_name: name.replace(/-\d$/, ''),
+          __meta_kubernetes_pod_container_port_name: port,
+          __meta_kubernetes_pod_name: name,
+        },
+      });
+      const pods = [pod('lockgate-0', 'http'), pod('lockgate-0', 'debug'), pod('shop-0', 'http')];
+      writeFileSync(file, JSON.stringify({ scrape_configs: [{ ...job, static_configs: pods }] }));
+      const kept = await runTool('promtool', ['check', 'service-discovery', '--timeout=1s', file, 'lockgate']);
+      expect(kept.stdout.match(/"instance": ".*"/g), kept.stdout + kept.stderr).toEqual(['"instance": "lockgate-0"']);
     } finally {
       rmSync(folder, { recursive: true });
     }

@@ -40,10 +40,10 @@ describe.each(testedFlavours)('npm run demo -- --once --engine $flavour', ({ fla
 
 /** The signals of which Prometheus would have been told a value at some time of the demo. */
 async function knownSignals(port: number, demo: Demo): Promise<Set<string>> {
-  let ended = false;
-  void demo.exit.then(() => (ended = true));
+  const ended = new AbortController();
+  void demo.exit.then(() => ended.abort());
   const known = new Set<string>();
-  while (!ended) {
+  while (!ended.signal.aborted) {
     const text = await fetch(`http://127.0.0.1:${port}/metrics`, { signal: AbortSignal.timeout(2_000) }).then(
       (answer) => answer.text(),
       () => '', // not there yet, or no longer

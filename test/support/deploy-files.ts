@@ -5,12 +5,15 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { dashboardFiles } from '../../deploy/grafana/dashboards.js';
 import { readTemplate, templateProblems } from './deploy/cloudformation.js';
 import { exampleConfig, generatedFiles } from './deploy/generated.js';
 import { statementProblems, statementsOf } from './deploy/iam.js';
 import { kustomize, manifestProblems, manifestsOf } from './deploy/kubernetes.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
+
+const REBUILD = 'it is not what is built: npm run dashboards';
 
 /** Checks files of one kind. */
 export interface DeployCheck {
@@ -38,7 +41,13 @@ export const deployChecks: readonly DeployCheck[] = [
   { files: /^deploy\/aws\/[^/]*\.yaml$/, by: "AWS's specification of resources and actions", problems: cloudformation },
   { files: /^deploy\/sql\/.*\.sql$/, by: 'what the command prints', problems: generated },
   inTest(/^deploy\/systemd\/.*\.service$/, 'test/scenario/deploy-systemd.test.ts'),
-  inTest(/^deploy\/prometheus\/[^/]*\.yml$/, 'test/integration/prometheus-rules.test.ts'),
+  inTest(/^deploy\/prometheus\/.*\.yml$/, 'test/integration/prometheus-rules.test.ts'),
+  {
+    files: /^deploy\/grafana\/dashboards\/.*\.json$/,
+    by: 'the programs that build them',
+    problems: (file) => Promise.resolve(dashboardFiles().get(basename(file)) === textOf(file) ? [] : [REBUILD]),
+  },
+  inTest(/^deploy\/(compose|grafana\/provisioning)\/.*\.ya?ml$/, 'test/unit/compose.test.ts'),
 ];
 
 /** All files of deploy/ that have to be checked, by their paths below the project. */

@@ -181,12 +181,12 @@ async function begin(port: number, undo: (() => Promise<void>)[]): Promise<Obser
     rules,
     scrapes,
     async follow(demo) {
-      let ended = false;
-      void demo.exit.then(() => (ended = true));
+      const ended = new AbortController();
+      void demo.exit.then(() => ended.abort());
       const told = (text: string): Promise<boolean> =>
-        waitFor(`the demo to say "${text}"`, 90_000, () => ended || demo.output().includes(text));
+        waitFor(`the demo to say "${text}"`, 90_000, () => ended.signal.aborted || demo.output().includes(text));
       await told('/check answers 200');
-      if (ended) return;
+      if (ended.signal.aborted) return;
       await joins(demo.folder);
       await told('then stops, and both sides are counted');
       await second?.stop();

@@ -80,7 +80,7 @@ export interface Chosen {
 /** An expression with its variables filled in as Grafana would, everything being chosen but the migration; throws when one is left. */
 export function filled(expr: string, { migration, interval }: Chosen): string {
   const values: Record<string, string> = {
-    job: '.*',
+    job: 'lockgate',
     instance: '.*',
     migration,
     link: 'forward|reverse',

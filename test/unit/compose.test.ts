@@ -45,6 +45,7 @@ interface Scraping {
   }[];
 }
 
+const require = createRequire(import.meta.url);
 const DEPLOY = fileURLToPath(new URL('../../deploy/', import.meta.url));
 const COMPOSE = join(DEPLOY, 'compose');
 const FILE = join(COMPOSE, 'compose.yaml');
@@ -60,7 +61,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 function linted(files: readonly string[]): string[][] {
   const config = join(folder, '.dclintrc.json');
   writeFileSync(config, '{"rules":{"service-keys-order":0,"top-level-properties-order":0}}');
-  const program = join(dirname(createRequire(import.meta.url).resolve('dclint/package.json')), 'bin/dclint.cjs');
+  const program = join(dirname(require.resolve('dclint/package.json')), 'bin/dclint.cjs');
   const args = [program, '--config', config, '--formatter', 'json', ...files];
   const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 20_000 });
   expect(stderr).toBe('');
