@@ -60,7 +60,7 @@ export const BASE: readonly Resource[] = ['gates', 'migrations', 'journal'];
 /** Nothing is known yet. */
 export function nothing(now: Now): Model {
   return {
-    connection: { state: 'lost', since: now, reason: 'not connected yet', refused: false },
+    connection: { state: 'connecting', since: now, opened: false, after: null },
     ...{ looked: now, heardMs: now.monotonicMs, asOf: null, daemon: null, clock: null },
     ...{ gates: new Map(), migrations: new Map(), signals: new Map(), verify: new Map(), fences: new Map() },
     ...{ journal: [], lag: new Map(), wants: new Map(), pending: [] },

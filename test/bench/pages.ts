@@ -11,7 +11,6 @@ import { startPair, type Pair } from '../support/pair.js';
 import { REAL } from '../support/live-client.js';
 import { endWithThisProcess } from './child.js';
 import { compileDaemon, setUp, startDaemon, TOKEN, writeConfig } from './daemon.js';
-import { startLoad, prepareLoad } from './load.js';
 import { busyShare, memoryOf, processorTimeUs } from './machine.js';
 import type { BenchContext, SectionResult } from './report.js';
 import { median } from './statistics.js';
@@ -47,7 +46,7 @@ migrations:
 `;
 }
 
-/** Measures the daemon without pages and with them, in turn, under a brisk load: then values change every second. */
+/** Measures the daemon without pages and with them, in turn. The heartbeats make values change every second. */
 export async function measurePages({ quick, progress }: BenchContext): Promise<SectionResult> {
   const rounds = quick ? 1 : 3;
   const seconds = quick ? 8 : 30;
@@ -58,12 +57,9 @@ export async function measurePages({ quick, progress }: BenchContext): Promise<S
   try {
     const { file, config } = writeConfig(yaml(pair, await freePort()));
     await setUp(config, pair);
-    await prepareLoad(pair);
     const daemon = await startDaemon(main, file, null);
     try {
       await waitFor('the gate to be open', 60_000, async () => (await check(daemon.url)) === 'open');
-      const load = startLoad(pair, 'brisk', rounds * 2 * (seconds + 14) + 60);
-      load.catch(() => undefined);
       for (let round = 1; round <= rounds; round += 1) {
         for (const pages of [0, PAGES]) {
           progress(`pages: ${pages} pages, round ${round} of ${rounds}`);
@@ -197,7 +193,7 @@ function report(stretches: readonly Stretch[], seconds: number, busyBefore: numb
     [`${PAGES} pages`, percent(of(PAGES, 'share')), percent(more), of(PAGES, 'rssMiB').toFixed(0), (of(PAGES, 'bytes') / 1024).toFixed(2)], // prettier-ignore
   ];
   const notes = [
-    `Medians of ${stretches.length / 2} stretches of ${seconds} s each, under a brisk load. cpu: of the daemon, in % of a core; each page reads the stream of`,
+    `Medians of ${stretches.length / 2} stretches of ${seconds} s each. cpu: of the daemon, in % of a core; each page reads the stream of`,
     'events and fetches what the status page does. KiB/s: what one page receives. Every page showed the gate as the API did.',
     `Aim: ${PAGES} pages cost less than ${AIM * 100} % of a core. The machine was ${Math.round(busyBefore * 100)} % busy before this began.`,
   ];
