@@ -61,7 +61,10 @@ class Window {
     });
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => (this.written += text));
     this.ended = new Promise((resolve) => this.#child.once('close', resolve));
-    undo.push(async () => void (this.#child.kill('SIGKILL'), await this.ended));
+    undo.push(async () => {
+      this.#child.kill('SIGKILL');
+      await this.ended;
+    });
   }
 
   type(keys: string): void {
