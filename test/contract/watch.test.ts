@@ -112,7 +112,7 @@ describe('watch in a terminal', () => {
     expect(await code).toBe(0);
   });
 
-  it.each([['SIGTERM'], ['SIGINT']] as const)('ends in good order on %s', async (signal) => {
+  it.each([['SIGTERM'], ['SIGINT'], ['SIGHUP']] as const)('ends in good order on %s', async (signal) => {
     const { io, code, screen } = watch('--ascii');
     await expect.poll(screen, soon).toContain('O OPEN    flip-writes');
     io.send(signal);
