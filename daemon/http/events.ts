@@ -3,13 +3,15 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { LIMITS } from './limits.js';
 import type { DaemonEvent } from './port.js';
-import { notFound, overloaded } from './problem.js';
+import { notFound, overloaded, Problem } from './problem.js';
 import type { Query } from './query.js';
-import type { HttpContext, Route } from './route.js';
+import type { Caller, HttpContext, Route } from './route.js';
 
 interface Client {
   response: ServerResponse;
   migration: string | null;
+  /** Whether it wants to be told every second how each gate is judged: only those who show it to people do. */
+  verdicts: boolean;
 }
 
 /**
@@ -62,18 +64,30 @@ export class EventStreams {
         tag: 'events',
         summary:
           'Server-sent events: signal, gate, direction, fence, verify, journal; reset when events were missed and all must be fetched again',
-        query: [{ name: 'migration', description: 'Only events of this migration', schema: { type: 'string' } }],
+        query: [
+          { name: 'migration', description: 'Only events of this migration', schema: { type: 'string' } },
+          {
+            name: 'include',
+            description:
+              '`verdicts`: besides, every second and without an id, an event `verdicts` with how each gate is judged at that moment',
+            schema: { type: 'string', enum: ['verdicts'] },
+          },
+        ],
         responses: {
           200: { description: 'The stream', content: { type: 'text/event-stream', schema: { type: 'string' } } },
         },
-        handle: (request, reply, { query }) => this.#open(request, reply, query),
+        handle: (request, reply, { query, caller }) => this.#open(request, reply, query, caller),
       },
     ];
   }
 
-  #open(request: FastifyRequest, reply: FastifyReply, query: Query): void {
+  #open(request: FastifyRequest, reply: FastifyReply, query: Query, caller: Caller): void {
     const { port } = this.#context;
     const migration = query['migration'] ?? null;
+    const { include } = query;
+    if (include !== undefined && include !== 'verdicts') {
+      throw new Problem(400, 'invalid_include', 'only `verdicts` can be included');
+    }
     if (migration !== null && port.migration(migration) === undefined) throw notFound('migration', migration);
     if (this.#clients.size >= this.#limits.clients) {
       throw overloaded('too_many_event_clients', 'too many clients read events', LIMITS.retryAfterSeconds);
@@ -91,8 +105,12 @@ export class EventStreams {
       'x-content-type-options': 'nosniff',
       // The end of the stream is the end of the connection, so that closing the server waits for none of them.
       connection: 'close',
+      // For whoever shows the events to a person, who ought to see whose they are and what may be done.
+      'x-lockgate-daemon': encodeURIComponent(port.id),
+      'x-lockgate-version': port.version,
+      'x-lockgate-role': caller.role,
     });
-    const client: Client = { response, migration };
+    const client: Client = { response, migration, verdicts: include === 'verdicts' };
     response.on('close', () => this.#forget(client));
     response.on('error', () => this.#forget(client));
     response.write(`retry: 2000\n: lockgate ${port.id}\n\n${missed}`);
@@ -126,7 +144,10 @@ export class EventStreams {
       this.#context.log.error({ event: event.event, err: error }, 'event cannot be sent');
       return;
     }
-    for (const client of this.#clients) if (concerns(event, client.migration)) this.#send(client, frame);
+    for (const client of this.#clients) {
+      if (event.event === 'verdicts' && !client.verdicts) continue;
+      if (concerns(event, client.migration)) this.#send(client, frame);
+    }
   }
 
   #send(client: Client, frame: string): void {
@@ -145,7 +166,8 @@ export class EventStreams {
   }
 
   #frame({ id, event, data }: DaemonEvent): string {
-    return `id: ${this.#process}-${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
+    const line = id === null ? '' : `id: ${this.#process}-${id}\n`;
+    return `${line}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
   }
 
   #forget(client: Client): void {
