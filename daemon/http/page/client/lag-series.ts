@@ -1,0 +1,75 @@
+/** What the chart draws of what is known: time without an observation is a gap, and never a line across it. */
+import type { VerdictJson } from '../../port.js';
+import { askedOf } from '../../../live/condition-words.js';
+import type { LagPoint } from '../../../live/model.js';
+import { durationText } from '../../../live/words.js';
+
+/** Seconds since 1970 and, for each of them, the lag of both directions in seconds or null. */
+export interface LagSeries {
+  at: number[];
+  forward: (number | null)[];
+  reverse: (number | null)[];
+}
+
+/** What a gate asks of the lag. */
+export interface LagBound {
+  seconds: number;
+  text: string;
+  /** Since when it has held, seconds since 1970; null while it does not. */
+  heldSince: number | null;
+}
+
+/** How much is shown. */
+export const SHOWN_S = 900;
+/** The daemon tells every second; what lies further apart has a gap between. */
+const GAP_S = 2.5;
+
+/** The last quarter of an hour before `nowS`; the chart ends there, whenever the last point was. */
+export function lagSeries(forward: readonly LagPoint[], reverse: readonly LagPoint[], nowS: number): LagSeries {
+  const from = nowS - SHOWN_S;
+  const [f, r] = [bySecond(forward, from), bySecond(reverse, from)];
+  const series: LagSeries = { at: [], forward: [], reverse: [] };
+  const add = (at: number, a: number | null, b: number | null): void => {
+    series.at.push(at);
+    series.forward.push(a);
+    series.reverse.push(b);
+  };
+  add(from, null, null);
+  let last = from;
+  for (const at of [...new Set([...f.keys(), ...r.keys()])].sort((a, b) => a - b)) {
+    if (at - last > GAP_S) add(last + 0.5, null, null);
+    add(at, f.get(at) ?? null, r.get(at) ?? null);
+    last = at;
+  }
+  if (nowS > last) {
+    if (nowS - last > GAP_S) add(last + 0.5, null, null);
+    add(Math.max(nowS, last + 0.6), null, null);
+  }
+  return series;
+}
+
+/** The worst of each second, and null where any of it was not known. */
+function bySecond(points: readonly LagPoint[], from: number): Map<number, number | null> {
+  const seconds = new Map<number, number | null>();
+  for (const { atMs, value } of points) {
+    const second = Math.floor(atMs / 1000);
+    if (second <= from) continue;
+    const known = seconds.get(second);
+    seconds.set(second, known === undefined ? value : known === null || value === null ? null : Math.max(known, value));
+  }
+  return seconds;
+}
+
+/** The bound that a gate sets to the lag of a link, the tightest of several; null when it sets none. */
+export function lagBound(verdict: VerdictJson | null, nowS: number): LagBound | null {
+  const bounds = (verdict?.conditions ?? []).flatMap((c): LagBound[] => {
+    const asked = askedOf(c.text);
+    if (asked === null || !/^(forward|reverse|active|standby)\.lag$/.test(asked.signal)) return [];
+    if (asked.op !== '<' && asked.op !== '<=') return [];
+    const holds = c.state === 'held' || c.state === 'holding';
+    const needs = c.needs_seconds > 0 ? ` for ${durationText(c.needs_seconds)}` : '';
+    const text = `${asked.fn === null ? '' : `${asked.fn} `}${asked.signal} ${asked.op} ${asked.thresholdText}${needs}`;
+    return [{ seconds: asked.threshold, text, heldSince: holds ? nowS - c.held_seconds : null }];
+  });
+  return bounds.reduce<LagBound | null>((a, b) => (a === null || b.seconds < a.seconds ? b : a), null);
+}

@@ -1,0 +1,91 @@
+/** Both sides and which of them is written to, what lies between them, and what went wrong. */
+import type { MigrationJson, SignalJson } from '../../port.js';
+import { plural, valueText } from '../../../live/words.js';
+import type { Child, Node_ } from './dom.js';
+import { h } from './dom.js';
+import { ago } from './panel-gate.js';
+
+/** What the panel is made from. */
+export interface SidesParts {
+  migration: MigrationJson;
+  signals: ReadonlyMap<string, SignalJson>;
+  known: boolean;
+  nowMs: number;
+}
+
+/** Direction, both sides, backlog and drain time. */
+export function sidesPanel({ migration: m, signals, known, nowMs }: SidesParts): Node_ {
+  const value = (name: string): string => {
+    const s = signals.get(name);
+    return s?.state === 'ok' && s.value !== null ? valueText(s.value, s.unit) : 'unknown';
+  };
+  const link = m.direction === 'reverse' ? 'reverse' : 'forward';
+  const direction =
+    m.direction === 'unknown' ? 'unknown' : `${m.direction}: writes belong on ${m.direction === 'forward' ? m.source : m.target}`;
+  const [eta, high] = [signals.get(`${link}.drain_eta`), signals.get(`${link}.drain_eta_high`)];
+  return h(
+    'section',
+    { class: 'panel', 'aria-labelledby': 'sides-title' },
+    h('h2', { id: 'sides-title' }, 'Both sides', h('span', {}, m.epoch === null ? '' : `epoch ${m.epoch}`)),
+    h(
+      'div',
+      { class: known ? '' : 'stale' },
+      h('div', { class: 'sides' }, side(m, 'source', nowMs), arrow(m.direction), side(m, 'target', nowMs)),
+      splitBrain(signals),
+      h(
+        'dl',
+        { class: 'facts' },
+        fact('Direction', direction),
+        fact('Since', m.direction_since === null ? '–' : ago(m.direction_since, nowMs)),
+        Object.keys(m.links).flatMap((name) => [
+          ...fact(`Lag, ${name}`, value(`${name}.lag`)),
+          ...fact(`Backlog, ${name}`, value(`${name}.backlog_bytes`)),
+        ]),
+        fact('Drains in, if writes stopped now', eta === undefined ? 'unknown' : `${value(eta.name)}${high === undefined ? '' : ` (at most ${value(high.name)})`}`), // prettier-ignore
+      ),
+    ),
+  );
+}
+
+function fact(name: string, value: string): Child[] {
+  return [h('dt', {}, name), h('dd', {}, value)];
+}
+
+function side(m: MigrationJson, which: 'source' | 'target', nowMs: number): Node_ {
+  const s = m.sides[which];
+  const active = m.direction !== 'unknown' && (m.direction === 'forward') === (which === 'source');
+  const flag = (value: boolean | null, yes: string, no: string): string => (value === null ? '? not known' : value ? `✓ ${yes}` : `✕ ${no}`); // prettier-ignore
+  const strays = s.stray_writes;
+  return h(
+    'div',
+    { class: `side${active ? ' active' : ''}`, 'data-side': which },
+    h('p', { class: 'role' }, `${which}${m.direction === 'unknown' ? '' : active ? ', active: takes the writes' : ', passive'}`),
+    h('p', { class: 'database' }, s.database),
+    h(
+      'ul',
+      {},
+      h('li', {}, flag(s.reachable, 'reachable', 'NOT reachable')),
+      h('li', {}, flag(s.writable, 'accepts writes', 'read-only')),
+      h('li', { 'data-strays': strays.count ?? 'unknown' }, strays.count === null ? '? stray writes not known' : strays.count === 0 ? '✓ no stray writes' : `✕ ${plural(strays.count, 'stray write')}`), // prettier-ignore
+    ),
+    strays.count === null || strays.count === 0
+      ? null
+      : h('p', { class: 'alarm' }, h('b', {}, plural(strays.count, 'stray write')), `first ${strays.first_at === null ? 'at an unknown time' : ago(strays.first_at, nowMs)}${strays.first_position === null ? '' : ` at ${strays.first_position}`}`), // prettier-ignore
+  );
+}
+
+function splitBrain(signals: ReadonlyMap<string, SignalJson>): Child {
+  const split = signals.get('split_brain');
+  if (split?.state !== 'ok' || split.value !== 1) return null;
+  return h('p', { class: 'alarm', role: 'alert' }, h('b', {}, 'SPLIT BRAIN: both sides are written to'), split.reason ?? '');
+}
+
+function arrow(direction: MigrationJson['direction']): Node_ {
+  const d = direction === 'forward' ? 'M3 12h16M13 6l6 6-6 6' : direction === 'reverse' ? 'M21 12H5M11 6l-6 6 6 6' : 'M4 12h3M11 12h3M18 12h2'; // prettier-ignore
+  const words = direction === 'unknown' ? 'direction unknown' : direction === 'forward' ? 'from source to target' : 'from target to source'; // prettier-ignore
+  return h(
+    'svg',
+    { class: 'arrow', viewBox: '0 0 24 24', role: 'img', 'aria-label': words },
+    h('path', { d, fill: 'none', stroke: 'currentColor', 'stroke-width': 2.5, 'stroke-linecap': 'round', 'stroke-linejoin': 'round' }), // prettier-ignore
+  );
+}
