@@ -65,10 +65,25 @@ module.exports = {
     },
     {
       name: 'daemon-parts-meet-in-app',
-      comment: 'config, http, publish, store, lifecycle and cli know the core, the ports and themselves.',
+      comment: 'config, http, publish, store, lifecycle and cli know the core, the ports, themselves and the live model.',
       severity: 'error',
       from: { path: '^daemon/(config|http|publish|store|lifecycle|cli)/' },
-      to: { path: OURS, pathNot: ['^daemon/core/', '^daemon/$1/', ...PORTS] },
+      to: { path: OURS, pathNot: ['^daemon/core/', '^daemon/$1/', '^daemon/live/', ...PORTS] },
+    },
+    {
+      name: 'only-people-see-the-live-model',
+      comment: 'The live model is for the status page and the terminal; the daemon itself has the truth and needs no copy.',
+      severity: 'error',
+      from: { path: '^(daemon|collectors|alerts)/', pathNot: '^daemon/(live|cli|http/page)/' },
+      to: { path: '^daemon/live/' },
+    },
+    {
+      name: 'live-runs-anywhere',
+      comment:
+        'What the status page and the terminal know of a daemon is the same code, in browsers too: the core and the shape of the API, no Node and no packages.',
+      severity: 'error',
+      from: { path: '^daemon/live/' },
+      to: { pathNot: ['^daemon/core/', '^daemon/live/', '^daemon/http/port\\.ts$'] },
     },
     {
       name: 'main-starts-and-nothing-else',

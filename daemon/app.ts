@@ -26,11 +26,11 @@ import { messageOf, UsageError } from './core/errors.js';
 import type { Transition } from './core/gate.js';
 import { Engine } from './engine.js';
 import { EventStream } from './events.js';
+import { Telling } from './telling.js';
 import { Cutover } from './cutover.js';
 import { EntryHomes } from './homes.js';
 import { Keeper, keptMemories } from './keeper.js';
 import { createServer } from './http/server.js';
-import type { SignalJson } from './http/port.js';
 import { CloudWatchPublisher } from './publish/cloudwatch.js';
 import { createMetrics } from './publish/prometheus.js';
 import { Recorder } from './recorder.js';
@@ -521,7 +521,7 @@ class Daemon implements RunningDaemon {
     alerting: Alerting,
     verifications: Verifications,
   ): Promise<void> {
-    const shown = new Map<string, string>();
+    const telling = new Telling(view, events);
     for (let n = 1; !signal.aborted; n += 1) {
       await this.options.clock.sleep(TICK_MS, signal);
       engine.tick();
@@ -531,25 +531,10 @@ class Daemon implements RunningDaemon {
         engine.board.sweep(this.options.clock.monotonicNow());
         recorder.retry();
         verifications.tick();
-        if (events.watched) publishSignals(view, events, shown);
+        if (events.watched) telling.tell();
       }
       if (n % TICKS_PER_SAVE === 0) keeper.save();
     }
-  }
-}
-
-/** Publishes the signals that have changed since they were last published. */
-function publishSignals(view: View, events: EventStream, shown: Map<string, string>): void {
-  for (const migration of view.migrations()) {
-    const changed: SignalJson[] = [];
-    for (const s of view.signals(migration) ?? []) {
-      const key = `${migration}.${s.name}`;
-      const text = JSON.stringify([s.state, s.value, s.reason]);
-      if (shown.get(key) === text) continue;
-      shown.set(key, text);
-      changed.push(s);
-    }
-    if (changed.length > 0) events.publish('signal', { migration, signals: changed });
   }
 }
 

@@ -6,16 +6,22 @@ const REMEMBERED = 2_000;
 
 /** The stream of events of this process; ids rise by one. */
 export class EventStream {
-  private readonly past: DaemonEvent[] = [];
+  private readonly past: (DaemonEvent & { id: number })[] = [];
   private readonly listeners = new Set<(event: DaemonEvent) => void>();
   private lastId = 0;
 
   /** Publishes an event to all listeners and remembers it. */
   publish(event: DaemonEvent['event'], data: unknown): void {
     this.lastId += 1;
-    const entry: DaemonEvent = { id: this.lastId, event, data };
+    const entry = { id: this.lastId, event, data };
     this.past.push(entry);
     if (this.past.length > REMEMBERED) this.past.shift();
+    for (const listener of this.listeners) listener(entry);
+  }
+
+  /** Tells all listeners how things are at this moment; nobody who comes later needs to know. */
+  pass(event: DaemonEvent['event'], data: unknown): void {
+    const entry: DaemonEvent = { id: null, event, data };
     for (const listener of this.listeners) listener(entry);
   }
 

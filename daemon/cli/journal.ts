@@ -4,7 +4,7 @@ import { daemonsOf, type ClientOptions, type Daemon } from './client.js';
 import { clientCommand, complaint, parseCount, durationOption, type CliContext } from './context.js';
 import { EXIT, worst, type ExitCode, type Io } from './io.js';
 import { isObject, judgeAnswer, type Judged } from './judge.js';
-import { entryCells } from './render-journal.js';
+import { entryCells } from '../live/journal-words.js';
 import { columns } from './text.js';
 
 /** Either an instant (ms since 1970) or a stretch before now. */

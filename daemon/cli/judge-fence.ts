@@ -2,7 +2,10 @@ import type { DirectionChangeJson, FenceJson, FenceStateJson } from '../http/por
 import type { Answer } from './client.js';
 import { EXIT, type ExitCode } from './io.js';
 import { isObject, judgeCommand, LARGEST_AGE_MS, numberOr, textOr, type Judged } from './judge.js';
+import { fenceOf, textsOf } from '../live/read.js';
 import { durationText, plain } from './text.js';
+
+export { fenceOf } from '../live/read.js';
 
 /** What an answer about a fence is worth; `fence` is null whenever it must not be believed. */
 export interface JudgedFence extends Judged {
@@ -97,61 +100,6 @@ function changeOf(json: unknown): DirectionChangeJson | null {
     forced: json['forced'] === true,
     fence: fenceOf(json['fence']),
     old_side_position: textOr(json['old_side_position'], null),
-    warnings: texts(json['warnings']),
+    warnings: textsOf(json['warnings']),
   };
-}
-
-/** Reads a fence out of any JSON; null when it is none. What is only for people may be missing. */
-export function fenceOf(json: unknown): FenceJson | null {
-  if (!isObject(json)) return null;
-  const { id, migration, link, state, missing, violations } = json;
-  if (typeof id !== 'string' || typeof migration !== 'string' || !isState(state)) return null;
-  if (link !== 'forward' && link !== 'reverse') return null;
-  const lacking = isObject(missing) ? missing : {};
-  const violated = isObject(violations) ? violations : {};
-  const { predicted } = json;
-  const eta = isObject(predicted) ? numberOr(predicted['drain_eta'], null) : null;
-  const high = isObject(predicted) ? numberOr(predicted['drain_eta_high'], null) : null;
-  const unwatched = Array.isArray(json['unwatched']) ? (json['unwatched'] as unknown[]) : [];
-  return {
-    id,
-    migration,
-    link,
-    state,
-    placed_at: textOr(json['placed_at'], ''),
-    deadline_at: textOr(json['deadline_at'], ''),
-    source_position: textOr(json['source_position'], '?'),
-    basis: texts(json['basis']),
-    drained_at: textOr(json['drained_at'], null),
-    drain_seconds: numberOr(json['drain_seconds'], null),
-    missing: {
-      bytes: numberOr(lacking['bytes'], null),
-      transactions: numberOr(lacking['transactions'], null),
-      flows: texts(lacking['flows']),
-      reasons: texts(lacking['reasons']),
-    },
-    violations: {
-      count: numberOr(violated['count'], 0),
-      first_position: textOr(violated['first_position'], null),
-      first_at: textOr(violated['first_at'], null),
-    },
-    unwatched: unwatched.filter(isObject).map((gap) => ({
-      from: textOr(gap['from'], ''),
-      to: textOr(gap['to'], null),
-      reason: textOr(gap['reason'], ''),
-    })),
-    predicted: eta === null || high === null ? null : { drain_eta: eta, drain_eta_high: high },
-    note: textOr(json['note'], ''),
-    placed_by: textOr(json['placed_by'], ''),
-    ended_at: textOr(json['ended_at'], null),
-    ended_because: textOr(json['ended_because'], null),
-  };
-}
-
-function isState(value: unknown): value is FenceStateJson {
-  return typeof value === 'string' && Object.hasOwn(EXIT_BY_STATE, value);
-}
-
-function texts(value: unknown): string[] {
-  return Array.isArray(value) ? (value as unknown[]).filter((v) => typeof v === 'string') : [];
 }

@@ -2,6 +2,9 @@ import type { GateState, VerdictJson } from '../http/port.js';
 import type { Answer } from './client.js';
 import { EXIT, type ExitCode } from './io.js';
 import { durationText, plain } from './text.js';
+import { isObject, textOr, verdictOf } from '../live/read.js';
+
+export { isObject, numberOr, textOr, verdictOf } from '../live/read.js';
 
 /** How old a verdict may be, by this machine's clock and by the daemon's own, unless the command line says otherwise. */
 export const LARGEST_AGE_MS = 10_000;
@@ -121,62 +124,10 @@ function doubtAbout(
   return null;
 }
 
-/** Reads a verdict out of any JSON; null when it is none. What is only for people may be missing. */
-export function verdictOf(json: unknown): VerdictJson | null {
-  if (!isObject(json)) return null;
-  const { gate, state, open, evaluated_at: evaluatedAt } = json;
-  if (typeof gate !== 'string' || (state !== 'open' && state !== 'closed' && state !== 'unknown')) return null;
-  if (typeof open !== 'boolean' || typeof evaluatedAt !== 'string' || !Number.isFinite(Date.parse(evaluatedAt))) {
-    return null;
-  }
-  const conditions = Array.isArray(json['conditions']) ? (json['conditions'] as unknown[]) : [];
-  return {
-    gate,
-    state,
-    open,
-    since: textOr(json['since'], ''),
-    evaluated_at: evaluatedAt,
-    opens_at: textOr(json['opens_at'], null),
-    conditions: conditions.filter(isObject).map(conditionOf),
-    reason: textOr(json['reason'], null),
-    config_hash: textOr(json['config_hash'], ''),
-    daemon: textOr(json['daemon'], ''),
-  };
-}
-
-function conditionOf(json: Record<string, unknown>): VerdictJson['conditions'][number] {
-  const { state, last_broken: broken } = json;
-  return {
-    text: textOr(json['text'], '?'),
-    state: state === 'held' || state === 'holding' || state === 'broken' ? state : 'unknown',
-    value: numberOr(json['value'], null),
-    unit: textOr(json['unit'], ''),
-    held_seconds: numberOr(json['held_seconds'], 0),
-    needs_seconds: numberOr(json['needs_seconds'], 0),
-    last_broken: isObject(broken) ? { at: textOr(broken['at'], ''), value: numberOr(broken['value'], null) } : null,
-    reason: textOr(json['reason'], null),
-  };
-}
-
 /** What a problem+json body tells people. */
 function detailOf(json: unknown): string | null {
   if (!isObject(json)) return null;
   const told = textOr(json['detail'], null) ?? textOr(json['title'], null);
   const hint = textOr(json['hint'], null);
   return told === null ? null : `${plain(told)}${hint === null ? '' : ` (${plain(hint)})`}`;
-}
-
-/** Whether a JSON value is an object (and no array). */
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** The value if it is a text, else the fallback. */
-export function textOr<T extends string | null>(value: unknown, fallback: T): string | T {
-  return typeof value === 'string' ? value : fallback;
-}
-
-/** The value if it is a finite number, else the fallback. */
-export function numberOr<T extends number | null>(value: unknown, fallback: T): number | T {
-  return typeof value === 'number' && Number.isFinite(value) ? value : fallback;
 }

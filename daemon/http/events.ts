@@ -5,7 +5,7 @@ import { LIMITS } from './limits.js';
 import type { DaemonEvent } from './port.js';
 import { notFound, overloaded } from './problem.js';
 import type { Query } from './query.js';
-import type { HttpContext, Route } from './route.js';
+import type { Caller, HttpContext, Route } from './route.js';
 
 interface Client {
   response: ServerResponse;
@@ -61,17 +61,17 @@ export class EventStreams {
         operationId: 'streamEvents',
         tag: 'events',
         summary:
-          'Server-sent events: signal, gate, direction, fence, verify, journal; reset when events were missed and all must be fetched again',
+          'Server-sent events: signal, gate, direction, fence, verify, journal; verdicts, every second, with how each gate was judged; reset when events were missed and all must be fetched again',
         query: [{ name: 'migration', description: 'Only events of this migration', schema: { type: 'string' } }],
         responses: {
           200: { description: 'The stream', content: { type: 'text/event-stream', schema: { type: 'string' } } },
         },
-        handle: (request, reply, { query }) => this.#open(request, reply, query),
+        handle: (request, reply, { query, caller }) => this.#open(request, reply, query, caller),
       },
     ];
   }
 
-  #open(request: FastifyRequest, reply: FastifyReply, query: Query): void {
+  #open(request: FastifyRequest, reply: FastifyReply, query: Query, caller: Caller): void {
     const { port } = this.#context;
     const migration = query['migration'] ?? null;
     if (migration !== null && port.migration(migration) === undefined) throw notFound('migration', migration);
@@ -91,6 +91,10 @@ export class EventStreams {
       'x-content-type-options': 'nosniff',
       // The end of the stream is the end of the connection, so that closing the server waits for none of them.
       connection: 'close',
+      // For whoever shows the events to a person, who ought to see whose they are and what may be done.
+      'x-lockgate-daemon': encodeURIComponent(port.id),
+      'x-lockgate-version': port.version,
+      'x-lockgate-role': caller.role,
     });
     const client: Client = { response, migration };
     response.on('close', () => this.#forget(client));
@@ -145,7 +149,8 @@ export class EventStreams {
   }
 
   #frame({ id, event, data }: DaemonEvent): string {
-    return `id: ${this.#process}-${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
+    const line = id === null ? '' : `id: ${this.#process}-${id}\n`;
+    return `${line}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
   }
 
   #forget(client: Client): void {

@@ -17,7 +17,8 @@ export const LIMITS = {
   eventClients: 200,
   /** What may lie unsent for one event client before it is cut off. */
   eventBacklogBytes: 1_048_576,
-  eventHeartbeatMs: 10_000,
+  /** A client that hears nothing for three of these takes the daemon for lost. */
+  eventHeartbeatMs: 1_000,
   /** Seconds a client that was turned away for lack of room is asked to wait. */
   retryAfterSeconds: 5,
   pageDefault: 100,

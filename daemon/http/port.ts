@@ -171,9 +171,31 @@ export interface DirectionChange {
 
 /** Something that happened, for `/v1/events`; ids rise by one within this process's life. */
 export interface DaemonEvent {
-  id: number;
-  event: 'signal' | 'gate' | 'direction' | 'fence' | 'verify' | 'journal';
+  /** Null: it says how things are at this moment, and is not remembered for those who come back. */
+  id: number | null;
+  event: 'signal' | 'gate' | 'direction' | 'fence' | 'verify' | 'journal' | 'verdicts';
   data: unknown;
+}
+
+/**
+ * The data of `verdicts`, once a second for each migration, and for the gates across them: every gate as it was judged
+ * at `at`, in a few bytes. What does not move by itself (texts, reasons, what was last broken) comes as a whole verdict
+ * when it has changed, in `changed`.
+ */
+export interface VerdictsJson {
+  /** Null: the gates across migrations. */
+  migration: string | null;
+  at: string;
+  config_hash: string;
+  gates: {
+    gate: string;
+    state: GateState;
+    since: string;
+    opens_at: string | null;
+    /** In the order of the verdict's conditions: state, value, seconds held. */
+    conditions: [state: ConditionState, value: number | null, heldSeconds: number][];
+  }[];
+  changed: VerdictJson[];
 }
 
 /** The JSON of verification; field names are part of the outside interface. */
@@ -254,6 +276,8 @@ export interface DaemonPort {
     kind?: string;
     migration?: string | null;
     gate?: string;
+    /** Of all that match the newest, instead of the oldest; they come oldest first all the same. */
+    newest?: boolean;
   }): JournalEntry[];
   attest(migration: string, name: string, by: string, note: string, actor: string): Attestation;
   /**

@@ -79,7 +79,9 @@ class SqliteStore implements Store {
     if (query.gate !== undefined) add('gate = ?', query.gate);
     values.push(query.limit);
     const filter = where.length === 0 ? '' : ` WHERE ${where.join(' AND ')}`;
-    return this.#read(`SELECT * FROM journal${filter} ORDER BY id LIMIT ?`, values).map(toEntry);
+    const newest = query.newest === true;
+    const rows = this.#read(`SELECT * FROM journal${filter} ORDER BY id${newest ? ' DESC' : ''} LIMIT ?`, values);
+    return (newest ? rows.reverse() : rows).map(toEntry);
   }
 
   attest(attestation: Attestation): number {

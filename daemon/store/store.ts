@@ -53,7 +53,7 @@ export interface PersistedHold {
  */
 export interface Store {
   append(draft: JournalDraft): number;
-  /** Oldest first; `after` is an id, `since` wall milliseconds. */
+  /** Oldest first; `after` is an id, `since` wall milliseconds; `newest`: when more match than `limit`, the newest. */
   journal(query: {
     since?: number;
     after?: number;
@@ -61,6 +61,7 @@ export interface Store {
     kind?: string;
     migration?: string | null;
     gate?: string;
+    newest?: boolean;
   }): JournalEntry[];
   /** Journals the attestation and keeps the newest one per name. */
   attest(attestation: Attestation): number;

@@ -1,7 +1,7 @@
 /** The tour's second half: the writes are moved, a write goes astray, and the writes are moved back, while the shop sells. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { changeText, fenceText, missingText } from '../../daemon/cli/render-fence.js';
-import { entryCells } from '../../daemon/cli/render-journal.js';
+import { entryCells } from '../../daemon/live/journal-words.js';
 import { verdictText } from '../../daemon/cli/render-verdict.js';
 import { columns, valueText } from '../../daemon/cli/text.js';
 import type { FenceJson } from '../../daemon/http/port.js';

@@ -138,7 +138,7 @@ export class FakePort implements DaemonPort {
     ],
   ]);
   readonly entries: JournalEntry[] = [];
-  readonly past: DaemonEvent[] = [];
+  readonly past: (DaemonEvent & { id: number })[] = [];
   readonly gateListeners = new Map<string, Set<() => void>>();
   readonly subscribers = new Set<(event: DaemonEvent) => void>();
   readonly historyCalls: unknown[][] = [];
@@ -243,7 +243,7 @@ export class FakePort implements DaemonPort {
           (query.migration === undefined || e.migration === query.migration) &&
           (query.gate === undefined || e.gate === query.gate),
       )
-      .slice(0, query.limit);
+      .slice(...(query.newest === true ? [-query.limit] : [0, query.limit]));
   }
 
   /** Puts an entry into the journal. */
@@ -358,10 +358,15 @@ export class FakePort implements DaemonPort {
 
   /** Publishes an event to whoever is subscribed. */
   publish(event: DaemonEvent['event'], data: unknown): DaemonEvent {
-    const whole: DaemonEvent = { id: (this.past.at(-1)?.id ?? 0) + 1, event, data };
+    const whole = { id: (this.past.at(-1)?.id ?? 0) + 1, event, data };
     this.past.push(whole);
     for (const listener of [...this.subscribers]) listener(whole);
     return whole;
+  }
+
+  /** Tells whoever is subscribed how things are now. */
+  pass(event: DaemonEvent['event'], data: unknown): void {
+    for (const listener of [...this.subscribers]) listener({ id: null, event, data });
   }
 
   eventsAfter(id: number): DaemonEvent[] | null {

@@ -1,7 +1,7 @@
-import { isObject, numberOr, textOr } from './judge.js';
-import { fenceOf } from './judge-fence.js';
-import { missingText, violationsText } from './render-fence.js';
-import { instantText, plain, plural, valueText } from './text.js';
+/** Entries of the journal as people read them. */
+import { missingText, violationsText } from './fence-words.js';
+import { fenceOf, isObject, numberOr, textOr } from './read.js';
+import { instantText, plain, plural, valueText } from './words.js';
 
 type Json = Record<string, unknown>;
 
