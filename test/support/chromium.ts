@@ -46,7 +46,10 @@ async function installation(): Promise<Installation> {
   if (!existsSync(fonts)) {
     const cache = `<cachedir>${join(tmpdir(), 'lockgate-fonts')}</cachedir>`;
     const folders = `<dir>${join(root, 'usr/share/fonts')}</dir>${cache}`;
-    await writeFile(fonts, `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}</fontconfig>`);
+    await writeFile(
+      fonts,
+      `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}</fontconfig>`,
+    );
   }
   const triplet = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu';
   const libraries = ['', '/nss', '/pulseaudio'].map((folder) => join(root, 'usr/lib', `${triplet}${folder}`));
@@ -68,7 +71,9 @@ export async function startChromium(): Promise<TestBrowser> {
   found ??= installation();
   const { executablePath, env } = await found;
   const home = mkdtempSync(join(tmpdir(), 'lockgate-chromium-'));
-  const inherited = Object.fromEntries(Object.entries(process.env).flatMap(([k, v]) => (v === undefined ? [] : [[k, v]])));
+  const inherited = Object.fromEntries(
+    Object.entries(process.env).flatMap(([k, v]) => (v === undefined ? [] : [[k, v]])),
+  );
   const browser = await chromium.launch({
     executablePath,
     args: FLAGS,

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Problem } from '../problem.js';
 import type { Route } from '../route.js';
-import { pathParameter } from '../route.js';
+import { pathParameter, ref } from '../route.js';
 import type { PageAsset, PageBundle } from './bundle.js';
 
 /** Nothing is loaded, run, sent or framed but by and from this server; scripts can make no markup out of text. */
@@ -33,10 +33,7 @@ export function pageRoutes(page: PageBundle | { missing: string }, authNeed: () 
       tag: 'page',
       summary: 'The status page: a shell without data, which asks for a token and reads the API with it',
       query: [],
-      responses: {
-        200: { description: 'The page', content: { type: 'text/html', schema: { type: 'string' } } },
-        503: { description: 'The page was not built' },
-      },
+      responses: { 200: { description: 'The page', content: { type: 'text/html', schema: { type: 'string' } } } },
       handle(_request, reply) {
         const { html } = whole(page);
         void reply
@@ -55,7 +52,10 @@ export function pageRoutes(page: PageBundle | { missing: string }, authNeed: () 
       responses: {
         200: { description: 'The file', content: { type: '*/*', schema: { type: 'string' } } },
         304: { description: 'The file is the one you have' },
-        404: { description: 'There is no such file; the page is of another version' },
+        404: {
+          description: 'There is no such file: the page is of another version',
+          content: { type: 'application/problem+json', schema: ref('Problem') },
+        },
       },
       handle(request, reply) {
         const asset = whole(page).assets.get(pathParameter(request, 'file'));
@@ -68,7 +68,8 @@ export function pageRoutes(page: PageBundle | { missing: string }, authNeed: () 
 
 function whole(page: PageBundle | { missing: string }): PageBundle {
   if (!('missing' in page)) return page;
-  const detail = 'the status page was not built: run `npm run build`. The API is at /openapi.json and is complete without it';
+  const detail =
+    'the status page was not built: run `npm run build`. The API is at /openapi.json and is complete without it';
   throw new Problem(503, 'page_not_built', detail);
 }
 

@@ -61,7 +61,11 @@ export class ActionDialog {
     const lost = !live();
     const missing = whyNotYet(form, this.#values);
     return [
-      h('div', { class: 'declare' }, form.declares.map((text) => h('p', {}, text))),
+      h(
+        'div',
+        { class: 'declare' },
+        form.declares.map((text) => h('p', {}, text)),
+      ),
       h(
         'form',
         {
@@ -74,7 +78,9 @@ export class ActionDialog {
         this.#refused === null
           ? null
           : h('div', { class: 'refused', role: 'alert' }, h('p', {}, h('b', {}, 'Refused: '), this.#refused.message), this.#refused.hint === null ? null : h('p', {}, this.#refused.hint)), // prettier-ignore
-        lost ? h('p', { class: 'refused', role: 'alert' }, 'The connection is lost: nothing can be declared now.') : null,
+        lost
+          ? h('p', { class: 'refused', role: 'alert' }, 'The connection is lost: nothing can be declared now.')
+          : null,
         h(
           'div',
           { class: 'row' },
@@ -106,7 +112,13 @@ export class ActionDialog {
           this.render();
         },
       }),
-      list === undefined ? null : h('datalist', { id: list }, options.map((value) => h('option', { value }))),
+      list === undefined
+        ? null
+        : h(
+            'datalist',
+            { id: list },
+            options.map((value) => h('option', { value })),
+          ),
     );
   }
 

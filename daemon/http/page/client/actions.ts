@@ -41,7 +41,9 @@ const NO_FORCE = 'It is refused without a drained fence. To force it in an emerg
 
 /** The fence that can still be closed or cancelled; null without one. */
 export function openFence(fence: FenceJson | null): FenceJson | null {
-  return fence !== null && fence.ended_at === null && fence.state !== 'expired' && fence.state !== 'violated' ? fence : null;
+  return fence !== null && fence.ended_at === null && fence.state !== 'expired' && fence.state !== 'violated'
+    ? fence
+    : null;
 }
 
 /** The actions that make sense as things stand. */
@@ -93,7 +95,9 @@ export function actionForm(name: ActionName, { migration: m, fence, attestations
       return {
         name,
         title: `Cancel the fence of ${m.name}`,
-        declares: [`Fence ${fence?.id ?? ''} ends without a change of direction. Writes may go on at ${active} as before.`],
+        declares: [
+          `Fence ${fence?.id ?? ''} ends without a change of direction. Writes may go on at ${active} as before.`,
+        ],
         button: 'Cancel the fence',
         fields: [],
         request: () => ({ method: 'DELETE', path: `${base}/fences/${encodeURIComponent(fence?.id ?? 'none')}` }),
@@ -124,7 +128,9 @@ export function actionForm(name: ActionName, { migration: m, fence, attestations
       return {
         name,
         title: `Attest something for ${m.name}`,
-        declares: ['You give your word for something that lockgate cannot see. It is journaled with your name, and its age counts from now.'],
+        declares: [
+          'You give your word for something that lockgate cannot see. It is journaled with your name, and its age counts from now.',
+        ],
         button: 'Attest',
         fields: [
           { ...line('name', 'What'), kind: 'choice', options: [...attestations], value: attestations[0] ?? '' },

@@ -64,7 +64,13 @@ export class Api implements LiveTransport {
   #fetch(path: string, init: RequestInit): Promise<Response> {
     const own: Record<string, string> = this.token === null ? {} : { authorization: `Bearer ${this.token}` };
     const headers = { ...own, ...(init.headers as Record<string, string> | undefined) };
-    return fetch(path.replace(/^\//, ''), { ...init, headers, cache: 'no-store', credentials: 'omit', redirect: 'error' });
+    return fetch(path.replace(/^\//, ''), {
+      ...init,
+      headers,
+      cache: 'no-store',
+      credentials: 'omit',
+      redirect: 'error',
+    });
   }
 }
 

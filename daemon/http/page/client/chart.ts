@@ -41,7 +41,12 @@ export class LagChart {
     const style = getComputedStyle(this.host);
     const colour = (name: string): string => style.getPropertyValue(`--${name}`).trim();
     const [ink, soft, line, held] = [colour('ink'), colour('soft'), colour('line'), colour('open-ground')];
-    const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: `13px ${style.fontFamily}` };
+    const axis = {
+      stroke: soft,
+      grid: { stroke: line, width: 1 },
+      ticks: { stroke: line, width: 1 },
+      font: `13px ${style.fontFamily}`,
+    };
     return {
       width: this.host.clientWidth,
       height: HEIGHT,
@@ -52,8 +57,19 @@ export class LagChart {
         y: { distr: 3, range: (_plot, _low, high) => this.#range(high) },
       },
       axes: [
-        { ...axis, values: (_plot, ticks) => ticks.map((t) => new Date(t * 1000).toISOString().slice(11, 19)), space: 90 },
-        { ...axis, size: 64, values: (_plot, ticks) => ticks.map((t) => decade(t)) },
+        {
+          ...axis,
+          values: (_plot, ticks) => ticks.map((t) => new Date(t * 1000).toISOString().slice(11, 19)),
+          space: 90,
+        },
+        {
+          ...axis,
+          size: 64,
+          filter: decadesOnly,
+          grid: { ...axis.grid, filter: decadesOnly },
+          ticks: { ...axis.ticks, filter: decadesOnly },
+          values: (_plot, ticks) => ticks.map((t) => decade(t)),
+        },
       ],
       series: [
         {},
@@ -78,7 +94,12 @@ export class LagChart {
     const from = Math.max(left, plot.valToPos(since, 'x', true));
     const y = Math.max(top, plot.valToPos(this.#bound.seconds, 'y', true));
     plot.ctx.fillStyle = colour;
-    plot.ctx.fillRect(from, y, Math.max(0, Math.min(left + width, plot.valToPos(last, 'x', true)) - from), top + height - y);
+    plot.ctx.fillRect(
+      from,
+      y,
+      Math.max(0, Math.min(left + width, plot.valToPos(last, 'x', true)) - from),
+      top + height - y,
+    );
   }
 
   #threshold(plot: uPlot, colour: string): void {
@@ -103,10 +124,12 @@ export class LagChart {
   }
 }
 
-/** Only whole decades are named: 1 ms, 10 ms … 10 s. */
+/** Only whole decades are drawn and named: 1 ms, 10 ms … 10 s. */
+function decadesOnly(_plot: uPlot, ticks: number[]): (number | null)[] {
+  return ticks.map((t) => (Math.abs(Math.log10(t) - Math.round(Math.log10(t))) < 1e-6 ? t : null));
+}
+
 function decade(seconds: number | null): string {
   if (seconds === null) return '';
-  const exponent = Math.log10(seconds);
-  if (Math.abs(exponent - Math.round(exponent)) > 1e-6) return '';
   return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${Math.round(seconds)} s`;
 }

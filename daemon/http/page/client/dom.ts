@@ -35,7 +35,9 @@ export function h(tag: string, props: Props = {}, ...children: readonly (Child |
 
 /** Makes the children of an element what they are to be. */
 export function patch(parent: Element, children: readonly Child[]): void {
-  const wanted = children.filter((c): c is Node_ | string | number => c !== null && c !== false && c !== undefined && c !== '');
+  const wanted = children.filter(
+    (c): c is Node_ | string | number => c !== null && c !== false && c !== undefined && c !== '',
+  );
   const keyed = new Map<string, Element>();
   for (const element of parent.children) {
     const key = made.get(element)?.props['key'];

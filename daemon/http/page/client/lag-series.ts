@@ -19,14 +19,16 @@ export interface LagBound {
   heldSince: number | null;
 }
 
-/** How much is shown. */
-export const SHOWN_S = 900;
+/** At most so much is shown, and at least so much, however little is known yet. */
+const SHOWN_S = 900;
+const LEAST_S = 120;
 /** The daemon tells every second; what lies further apart has a gap between. */
 const GAP_S = 2.5;
 
-/** The last quarter of an hour before `nowS`; the chart ends there, whenever the last point was. */
+/** The time before `nowS` of which anything is known, at most a quarter of an hour; it ends there, whenever the last point was. */
 export function lagSeries(forward: readonly LagPoint[], reverse: readonly LagPoint[], nowS: number): LagSeries {
-  const from = nowS - SHOWN_S;
+  const first = Math.min(...[forward, reverse].map((points) => (points[0]?.atMs ?? Infinity) / 1000), nowS - LEAST_S);
+  const from = Math.max(Math.floor(first), nowS - SHOWN_S);
   const [f, r] = [bySecond(forward, from), bySecond(reverse, from)];
   const series: LagSeries = { at: [], forward: [], reverse: [] };
   const add = (at: number, a: number | null, b: number | null): void => {
@@ -34,8 +36,8 @@ export function lagSeries(forward: readonly LagPoint[], reverse: readonly LagPoi
     series.forward.push(a);
     series.reverse.push(b);
   };
-  add(from, null, null);
-  let last = from;
+  add(from - 0.5, null, null);
+  let last = from - 0.5;
   for (const at of [...new Set([...f.keys(), ...r.keys()])].sort((a, b) => a - b)) {
     if (at - last > GAP_S) add(last + 0.5, null, null);
     add(at, f.get(at) ?? null, r.get(at) ?? null);
@@ -53,7 +55,7 @@ function bySecond(points: readonly LagPoint[], from: number): Map<number, number
   const seconds = new Map<number, number | null>();
   for (const { atMs, value } of points) {
     const second = Math.floor(atMs / 1000);
-    if (second <= from) continue;
+    if (second < from) continue;
     const known = seconds.get(second);
     seconds.set(second, known === undefined ? value : known === null || value === null ? null : Math.max(known, value));
   }

@@ -200,7 +200,9 @@ class StatusPage {
     if (migration === undefined || this.#dialog !== null) return;
     const asked = [...this.#model.gates.values()]
       .filter(({ verdict }) => verdict.gate.startsWith(`${migration.name}/`))
-      .flatMap(({ verdict }) => verdict.conditions.flatMap((c) => /^attest\.([a-z0-9-]+)\.age\b/.exec(c.text)?.[1] ?? []));
+      .flatMap(({ verdict }) =>
+        verdict.conditions.flatMap((c) => /^attest\.([a-z0-9-]+)\.age\b/.exec(c.text)?.[1] ?? []),
+      );
     const fence = this.#model.fences.get(migration.name)?.[0] ?? null;
     this.#dialog = new ActionDialog({
       form: actionForm(action, { migration, fence, attestations: [...new Set(asked)] }),
@@ -223,7 +225,8 @@ class StatusPage {
     const key = `${Math.floor(nowMs / 1000)} ${look} ${live} ${gate ?? ''}`;
     if (chart.drawn === key) return;
     chart.drawn = key;
-    const points = (link: string): NonNullable<ReturnType<Model['lag']['get']>> => model.lag.get(`${migration}/${link}`) ?? [];
+    const points = (link: string): NonNullable<ReturnType<Model['lag']['get']>> =>
+      model.lag.get(`${migration}/${link}`) ?? [];
     const series = lagSeries(points('forward'), points('reverse'), Math.floor(nowMs / 1000));
     // What held until the loss need not hold now.
     chart.chart.draw(series, bound === null || live ? bound : { ...bound, heldSince: null }, look);

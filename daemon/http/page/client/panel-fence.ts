@@ -21,9 +21,18 @@ export function fencePanel(shown: FenceShown | null, nowMs: number): Node_ {
   return h(
     'section',
     { class: 'panel', 'aria-labelledby': 'fence-title', 'data-fence': shown === null ? 'none' : shown.state },
-    h('h2', { id: 'fence-title' }, 'Fence', h('span', {}, shown === null ? '' : `${shown.fence.link}, ${shown.fence.id}`)),
+    h(
+      'h2',
+      { id: 'fence-title' },
+      'Fence',
+      h('span', {}, shown === null ? '' : `${shown.fence.link}, ${shown.fence.id}`),
+    ),
     shown === null
-      ? h('p', { class: 'soft' }, 'None yet. Once writes are stopped, a fence proves that the passive side has everything.')
+      ? h(
+          'p',
+          { class: 'soft' },
+          'None yet. Once writes are stopped, a fence proves that the passive side has everything.',
+        )
       : h('div', { class: shown.doubt === null ? '' : 'stale' }, ...body(shown, nowMs)),
   );
 }
@@ -45,11 +54,23 @@ function body({ fence, state, doubt, left }: FenceShown, nowMs: number): Child[]
           'div',
           {},
           h('p', {}, h('b', {}, missingText(fence))),
-          h('div', { class: 'progress' }, h('span', { style: { '--part': Math.max(0, Math.min(1, left / whole)).toFixed(3) } })),
-          h('p', { class: 'soft' }, left > 0 ? `${durationText(left)} left before it expires` : 'the deadline has passed'),
+          h(
+            'div',
+            { class: 'progress' },
+            h('span', { style: { '--part': Math.max(0, Math.min(1, left / whole)).toFixed(3) } }),
+          ),
+          h(
+            'p',
+            { class: 'soft' },
+            left > 0 ? `${durationText(left)} left before it expires` : 'the deadline has passed',
+          ),
         ),
-    state === 'expired' || (state === 'unknown' && doubt === null) ? h('p', { class: 'alarm' }, missingText(fence)) : null,
-    violations.count > 0 ? h('p', { class: 'alarm' }, h('b', {}, 'Writes had not stopped'), violationsText(fence, nowMs)) : null,
+    state === 'expired' || (state === 'unknown' && doubt === null)
+      ? h('p', { class: 'alarm' }, missingText(fence))
+      : null,
+    violations.count > 0
+      ? h('p', { class: 'alarm' }, h('b', {}, 'Writes had not stopped'), violationsText(fence, nowMs))
+      : null,
     unwatched.length > 0 ? h('p', { class: 'soft' }, `Not watched ${unwatched.length === 1 ? 'once' : `${unwatched.length} times`}: ${unwatched.map((u) => u.reason).join('; ')}`) : null, // prettier-ignore
     h(
       'dl',

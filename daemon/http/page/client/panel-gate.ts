@@ -21,15 +21,19 @@ export function conditionsPanel(gate: string, verdict: VerdictJson | null, known
   const held = list.filter((c) => c.state === 'held').length;
   return h(
     'section',
-    { class: 'panel wide', 'aria-labelledby': 'conditions-title' },
+    { class: 'panel', 'aria-labelledby': 'conditions-title' },
     h(
       'h2',
       { id: 'conditions-title' },
-      `What ${gate} asks`,
+      `What ${gate.slice(gate.indexOf('/') + 1)} asks`,
       h('span', {}, known ? `${held} of ${list.length} hold` : 'as it was last known'),
     ),
     verdict?.reason == null ? null : h('p', { class: 'alarm' }, h('b', {}, 'Held back'), verdict.reason),
-    h('ul', { class: `conditions${known ? '' : ' stale'}` }, list.map((c) => condition(c, known, nowMs))),
+    h(
+      'ul',
+      { class: `conditions${known ? '' : ' stale'}` },
+      list.map((c) => condition(c, known, nowMs)),
+    ),
   );
 }
 

@@ -16,14 +16,20 @@ export function alertsPanel(alerts: MigrationJson['alerts'], known: boolean, now
     h(
       'div',
       { class: known ? '' : 'stale' },
-      alerts.length === 0 ? h('p', { class: 'soft' }, known ? 'Nothing fires.' : 'None fired when last heard of.') : null,
+      alerts.length === 0
+        ? h('p', { class: 'soft' }, known ? 'Nothing fires.' : 'None fired when last heard of.')
+        : null,
       alerts.map((a) =>
         h(
           'div',
           { class: 'alarm', key: a.rule },
           h('b', {}, `${a.severity.toUpperCase()} ${a.rule}`),
           h('p', {}, `${a.summary}${a.value === null ? '' : ` (${valueText(a.value, a.unit ?? '')})`}${a.reason === null ? '' : `: ${a.reason}`}`), // prettier-ignore
-          h('p', { class: 'soft' }, `since ${ago(a.since, nowMs)}${a.silenced_until === null ? '' : `; silenced until ${a.silenced_until}`}`),
+          h(
+            'p',
+            { class: 'soft' },
+            `since ${ago(a.since, nowMs)}${a.silenced_until === null ? '' : `; silenced until ${a.silenced_until}`}`,
+          ),
         ),
       ),
     ),
@@ -35,7 +41,7 @@ export function journalPanel(entries: readonly JournalLine[], migration: string,
   const mine = entries.filter((e) => e['migration'] === migration || e['migration'] == null);
   return h(
     'section',
-    { class: 'panel wide', 'aria-labelledby': 'journal-title' },
+    { class: 'panel', 'aria-labelledby': 'journal-title' },
     h('h2', { id: 'journal-title' }, 'Journal', h('span', {}, 'newest first, UTC')),
     h(
       'ol',
@@ -47,7 +53,13 @@ export function journalPanel(entries: readonly JournalLine[], migration: string,
           'li',
           { key: String(entry.id) },
           h('time', { datetime: at, title: at }, at.slice(11, 19)),
-          h('p', {}, h('b', {}, `${kind} ${subject === '-' ? '' : subject}`), ` ${gist}`, h('span', { class: 'soft' }, who)),
+          h(
+            'p',
+            {},
+            h('b', {}, `${kind} ${subject === '-' ? '' : subject}`),
+            ` ${gist}`,
+            h('span', { class: 'soft' }, who),
+          ),
         );
       }),
     ),

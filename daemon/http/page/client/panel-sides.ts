@@ -21,7 +21,9 @@ export function sidesPanel({ migration: m, signals, known, nowMs }: SidesParts):
   };
   const link = m.direction === 'reverse' ? 'reverse' : 'forward';
   const direction =
-    m.direction === 'unknown' ? 'unknown' : `${m.direction}: writes belong on ${m.direction === 'forward' ? m.source : m.target}`;
+    m.direction === 'unknown'
+      ? 'unknown'
+      : `${m.direction}: writes belong on ${m.direction === 'forward' ? m.source : m.target}`;
   const [eta, high] = [signals.get(`${link}.drain_eta`), signals.get(`${link}.drain_eta_high`)];
   return h(
     'section',
@@ -59,7 +61,11 @@ function side(m: MigrationJson, which: 'source' | 'target', nowMs: number): Node
   return h(
     'div',
     { class: `side${active ? ' active' : ''}`, 'data-side': which },
-    h('p', { class: 'role' }, `${which}${m.direction === 'unknown' ? '' : active ? ', active: takes the writes' : ', passive'}`),
+    h(
+      'p',
+      { class: 'role' },
+      `${which}${m.direction === 'unknown' ? '' : active ? ', active: takes the writes' : ', passive'}`,
+    ),
     h('p', { class: 'database' }, s.database),
     h(
       'ul',
@@ -77,7 +83,12 @@ function side(m: MigrationJson, which: 'source' | 'target', nowMs: number): Node
 function splitBrain(signals: ReadonlyMap<string, SignalJson>): Child {
   const split = signals.get('split_brain');
   if (split?.state !== 'ok' || split.value !== 1) return null;
-  return h('p', { class: 'alarm', role: 'alert' }, h('b', {}, 'SPLIT BRAIN: both sides are written to'), split.reason ?? '');
+  return h(
+    'p',
+    { class: 'alarm', role: 'alert' },
+    h('b', {}, 'SPLIT BRAIN: both sides are written to'),
+    split.reason ?? '',
+  );
 }
 
 function arrow(direction: MigrationJson['direction']): Node_ {

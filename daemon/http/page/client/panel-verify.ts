@@ -33,7 +33,7 @@ export function verifyPanel({ verify, known, nowMs, chosen, choose }: VerifyPart
   const table = tables.find((t) => t.table === chosen) ?? null;
   return h(
     'section',
-    { class: 'panel wide', 'aria-labelledby': 'verify-title' },
+    { class: 'panel', 'aria-labelledby': 'verify-title' },
     h('h2', { id: 'verify-title' }, 'Data on both sides', h('span', {}, tables.length === 0 ? '' : `${good} of ${plural(tables.length, 'table')} match${bad === 0 ? '' : `, ${bad} differ`}`)), // prettier-ignore
     h(
       'div',
@@ -62,7 +62,8 @@ function running(r: NonNullable<VerifyJson['running']>): Child {
 
 function lastPass(verify: VerifyJson | null, nowMs: number): Child {
   const last = verify?.last ?? null;
-  if (verify === null || last === null) return verify === null ? null : h('p', { class: 'soft' }, 'No pass has ended yet.');
+  if (verify === null || last === null)
+    return verify === null ? null : h('p', { class: 'soft' }, 'No pass has ended yet.');
   const next = verify.next_at === null ? '' : `; the next at ${verify.next_at.slice(11, 16)}Z`;
   return h('p', { class: 'soft' }, `Last pass ${last.complete ? 'complete' : 'NOT complete'}, ended ${ago(last.ended_at, nowMs)}${last.reason === null ? '' : `: ${last.reason}`}${next}`); // prettier-ignore
 }

@@ -21,7 +21,7 @@ export function hero(shown: GateShown, nowMs: number): Node_ {
     h(
       'div',
       {},
-      h('h1', { id: 'hero-title', class: 'phase' }, phase === '' ? '' : `${phase} `, h('b', {}, question.charAt(0).toUpperCase() + question.slice(1)), h('span', { class: 'mono soft' }, ` ${shown.gate}`)), // prettier-ignore
+      h('h1', { id: 'hero-title', class: 'phase' }, phase === '' ? '' : `${phase}: `, h('b', {}, phase === '' ? question.charAt(0).toUpperCase() + question.slice(1) : question), h('span', { class: 'mono soft' }, ` ${shown.gate}`)), // prettier-ignore
       h('p', { class: 'word' }, shown.state.toUpperCase()),
       h('p', { class: 'because' }, because(shown)),
     ),
@@ -39,10 +39,17 @@ function aside(shown: GateShown, nowMs: number): Child[] {
   if (shown.doubt !== null || shown.verdict === null) return [];
   const since = (nowMs - Date.parse(shown.verdict.since)) / 1000;
   if (shown.opensIn !== null) {
-    return [h('p', { class: 'soft' }, 'could open in'), h('p', { class: 'big' }, durationText(Math.ceil(shown.opensIn))), bar(shown)];
+    return [
+      h('p', { class: 'soft' }, 'could open in'),
+      h('p', { class: 'big' }, durationText(Math.ceil(shown.opensIn))),
+      bar(shown),
+    ];
   }
   if (!Number.isFinite(since)) return [];
-  return [h('p', { class: 'soft' }, `${shown.state} for`), h('p', { class: 'big' }, durationText(Math.max(0, Math.floor(since))))];
+  return [
+    h('p', { class: 'soft' }, `${shown.state} for`),
+    h('p', { class: 'big' }, durationText(Math.max(0, Math.floor(since)))),
+  ];
 }
 
 /** How far the slowest hold has come; nothing where nothing is being held. */
@@ -71,9 +78,13 @@ export function rail({ model, migration, now, selected, select }: RailParts): No
       const shown = gates.map((gate) => gateShown(model, `${migration.name}/${gate}`, now));
       return h(
         'li',
-        { key: name, class: number === null ? 'side' : null, 'data-tone': worstState(shown.map((s) => s.state)) },
+        { key: name, class: number === null ? 'any' : null, 'data-tone': worstState(shown.map((s) => s.state)) },
         h('h3', {}, number === null ? '' : `${number} `, h('b', {}, name)),
-        h('div', { class: 'gates' }, shown.map((s) => tile(s, s.gate === selected, select))),
+        h(
+          'div',
+          { class: 'gates' },
+          shown.map((s) => tile(s, s.gate === selected, select)),
+        ),
       );
     }),
   );

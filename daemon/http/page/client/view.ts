@@ -3,7 +3,15 @@ import type { MigrationJson } from '../../port.js';
 import type { Now } from '../../../live/connection.js';
 import type { Model } from '../../../live/model.js';
 import { topGates } from '../../../live/rail.js';
-import { connectionWords, doubtOf, fenceShown, gateShown, isLive, signalShown, worstState } from '../../../live/shown.js';
+import {
+  connectionWords,
+  doubtOf,
+  fenceShown,
+  gateShown,
+  isLive,
+  signalShown,
+  worstState,
+} from '../../../live/shown.js';
 import { instantText } from '../../../live/words.js';
 import { ACTION_LABELS, possibleActions, type ActionName } from './actions.js';
 import type { Child, Node_ } from './dom.js';
@@ -77,7 +85,11 @@ export function bar({ model, now, nowMs, chosen, on }: Scene): Node_ {
     daemon === null
       ? null
       : h('p', { class: 'identity' }, h('span', {}, h('b', {}, daemon.id)), h('span', {}, daemon.version), hash === '' ? null : h('span', { title: hash }, 'config ', h('span', { class: 'mono' }, hash.slice(0, 8))), h('span', {}, daemon.role)), // prettier-ignore
-    h('p', { class: `clock${live ? '' : ' stale'}`, title: 'The daemon’s clock, UTC' }, live ? instantText(nowMs, nowMs) : '--:--:--Z'),
+    h(
+      'p',
+      { class: `clock${live ? '' : ' stale'}`, title: 'The daemon’s clock, UTC' },
+      live ? instantText(nowMs, nowMs) : '--:--:--Z',
+    ),
     h('p', { class: 'connection', 'data-connection': live ? 'live' : 'lost' }, live ? 'live' : model.connection.state === 'connecting' ? 'connecting' : 'lost'), // prettier-ignore
     h('button', { type: 'button', class: 'quiet', onclick: () => on.cycleTheme() }, THEMES[chosen.theme]),
     on.forget === null ? null : h('button', { type: 'button', class: 'quiet', onclick: on.forget }, 'Forget token'),
@@ -114,7 +126,11 @@ function across({ model, now, chosen, on }: Scene): Child {
     'section',
     { class: 'migration', key: '/across' },
     h('h2', {}, 'Across migrations'),
-    h('div', { class: 'gates row' }, ids.map((id) => tile(gateShown(model, id, now), id === chosen.gate, (g) => on.selectGate(g)))),
+    h(
+      'div',
+      { class: 'gates row' },
+      ids.map((id) => tile(gateShown(model, id, now), id === chosen.gate, (g) => on.selectGate(g))),
+    ),
   );
 }
 
@@ -143,22 +159,31 @@ function details(scene: Scene, m: MigrationJson): Node_ {
   return h(
     'div',
     { class: 'details' },
-    gate === null ? null : conditionsPanel(gate.gate, gate.verdict, gate.doubt === null, nowMs),
-    fencePanel(fence, nowMs),
-    lagPanel(m, live, on),
-    sidesPanel({ migration: m, signals, known: live, nowMs }),
-    verifyPanel({ verify: model.verify.get(m.name) ?? null, known: live, nowMs, chosen: chosen.table, choose: (t) => on.selectTable(t) }), // prettier-ignore
-    actionsPanel(scene, m, live),
-    journalPanel(model.journal, m.name, live),
-    alertsPanel(m.alerts, live, nowMs),
+    h(
+      'div',
+      { class: 'column' },
+      gate === null ? null : conditionsPanel(gate.gate, gate.verdict, gate.doubt === null, nowMs),
+      lagPanel(m, live, on),
+      verifyPanel({ verify: model.verify.get(m.name) ?? null, known: live, nowMs, chosen: chosen.table, choose: (t) => on.selectTable(t) }), // prettier-ignore
+      journalPanel(model.journal, m.name, live),
+    ),
+    h(
+      'div',
+      { class: 'column' },
+      m.alerts.length === 0 ? null : alertsPanel(m.alerts, live, nowMs),
+      fencePanel(fence, nowMs),
+      sidesPanel({ migration: m, signals, known: live, nowMs }),
+      actionsPanel(scene, m, live),
+      m.alerts.length === 0 ? alertsPanel([], live, nowMs) : null,
+    ),
   );
 }
 
 function lagPanel(m: MigrationJson, live: boolean, on: Handlers): Node_ {
   return h(
     'section',
-    { class: 'panel wide', 'aria-labelledby': 'lag-title' },
-    h('h2', { id: 'lag-title' }, 'Lag, last 15 minutes', h('span', {}, 'upper bound, UTC; a gap is time without an observation')),
+    { class: 'panel', 'aria-labelledby': 'lag-title' },
+    h('h2', { id: 'lag-title' }, 'Lag', h('span', {}, 'upper bound, UTC; a gap is time without an observation')),
     h('div', { class: live ? '' : 'stale' }, h('div', { class: 'chart', key: `chart-${m.name}`, role: 'img', 'aria-label': 'Lag of both directions over time; the present values are under Both sides', mount: on.mountChart as unknown as () => void })), // prettier-ignore
     h(
       'p',
@@ -195,20 +220,41 @@ export function tokenForm(refused: string | null, given: (token: string, remembe
       },
     },
     h('h1', {}, 'Which token?'),
-    h('p', {}, 'This page shows nothing without one. A reader’s token is enough to look; to declare something it takes an operator’s.'),
+    h(
+      'p',
+      {},
+      'This page shows nothing without one. A reader’s token is enough to look; to declare something it takes an operator’s.',
+    ),
     refused === null ? null : h('p', { class: 'refused', role: 'alert' }, `The daemon refused it: ${refused}`),
     h(
       'label',
       { class: 'field' },
       h('span', {}, 'Token'),
-      h('input', { type: 'password', name: 'token', required: true, autocomplete: 'off', spellcheck: 'false', autofocus: true }),
+      h('input', {
+        type: 'password',
+        name: 'token',
+        required: true,
+        autocomplete: 'off',
+        spellcheck: 'false',
+        autofocus: true,
+      }),
     ),
-    h('label', { class: 'tick' }, h('input', { type: 'checkbox', name: 'remember' }), 'Remember in this tab until it is closed'),
+    h(
+      'label',
+      { class: 'tick' },
+      h('input', { type: 'checkbox', name: 'remember' }),
+      'Remember in this tab until it is closed',
+    ),
     h('button', { type: 'submit', class: 'primary' }, 'Show'),
   );
 }
 
 /** Shown in place of the token's form where none is asked for and the daemon refuses all the same. */
 export function refusedNote(refused: string): Node_ {
-  return h('div', { class: 'ask', key: 'refused' }, h('h1', {}, shape('unknown'), 'The daemon refuses'), h('p', { role: 'alert' }, refused));
+  return h(
+    'div',
+    { class: 'ask', key: 'refused' },
+    h('h1', {}, shape('unknown'), 'The daemon refuses'),
+    h('p', { role: 'alert' }, refused),
+  );
 }
