@@ -128,7 +128,8 @@ class StatusPage {
     if (model.clock !== null) this.#offsetMs = serverNow(model.clock, now.monotonicMs) - now.monotonicMs;
     const nowMs = this.#offsetMs === null ? now.wallMs : now.monotonicMs + this.#offsetMs;
     this.#choose(model, live);
-    const scene: Scene = { model, now, nowMs, chosen: this.#chosen, on: this.#handlers };
+    const on = this.#token === null ? { ...this.#handlers, forget: null } : this.#handlers;
+    const scene: Scene = { model, now, nowMs, chosen: this.#chosen, on };
     if (this.#needsToken && this.#token === null) {
       patch(this.#shell, [bar(scene), tokenForm(this.#refused, (token, remember) => this.#takeToken(token, remember))]);
     } else if (this.#refused !== null) patch(this.#shell, [bar(scene), refusedNote(this.#refused)]);

@@ -14,7 +14,8 @@ export interface SidesParts {
 }
 
 /** Direction, both sides, backlog and drain time. */
-export function sidesPanel({ migration: m, signals, known, nowMs }: SidesParts): Node_ {
+export function sidesPanel(parts: SidesParts): Node_ {
+  const { migration: m, signals, known, nowMs } = parts;
   const value = (name: string): string => {
     const s = signals.get(name);
     return s?.state === 'ok' && s.value !== null ? valueText(s.value, s.unit) : 'unknown';
@@ -32,7 +33,7 @@ export function sidesPanel({ migration: m, signals, known, nowMs }: SidesParts):
     h(
       'div',
       { class: known ? '' : 'stale' },
-      h('div', { class: 'sides' }, side(m, 'source', nowMs), arrow(m.direction), side(m, 'target', nowMs)),
+      h('div', { class: 'sides' }, side(parts, 'source'), arrow(m.direction), side(parts, 'target')),
       splitBrain(signals),
       h(
         'dl',
@@ -43,7 +44,7 @@ export function sidesPanel({ migration: m, signals, known, nowMs }: SidesParts):
           ...fact(`Lag, ${name}`, value(`${name}.lag`)),
           ...fact(`Backlog, ${name}`, value(`${name}.backlog_bytes`)),
         ]),
-        fact('Drains in, if writes stopped now', eta === undefined ? 'unknown' : `${value(eta.name)}${high === undefined ? '' : ` (at most ${value(high.name)})`}`), // prettier-ignore
+        fact('Drains in, if writes stopped now', eta?.state !== 'ok' ? 'unknown' : `${value(eta.name)}${high === undefined ? '' : ` (at most ${value(high.name)})`}`), // prettier-ignore
       ),
     ),
   );
@@ -53,11 +54,16 @@ function fact(name: string, value: string): Child[] {
   return [h('dt', {}, name), h('dd', {}, value)];
 }
 
-function side(m: MigrationJson, which: 'source' | 'target', nowMs: number): Node_ {
+/** The flags by their signals, which come every second; what is latched of stray writes by the migration. */
+function side({ migration: m, signals, known, nowMs }: SidesParts, which: 'source' | 'target'): Node_ {
   const s = m.sides[which];
   const active = m.direction !== 'unknown' && (m.direction === 'forward') === (which === 'source');
-  const flag = (value: boolean | null, yes: string, no: string): string => (value === null ? '? not known' : value ? `✓ ${yes}` : `✕ ${no}`); // prettier-ignore
-  const strays = s.stray_writes;
+  const flag = (name: string, yes: string, no: string): string => {
+    const signal = signals.get(`${which}.${name}`);
+    if (signal?.state !== 'ok' || signal.value === null) return `? not known whether ${yes}`;
+    return signal.value === 1 ? `✓ ${yes}` : `✕ ${no}`;
+  };
+  const strays = strayWords(s.stray_writes.count, active ? null : signals.get('standby.stray_writes'), known);
   return h(
     'div',
     { class: `side${active ? ' active' : ''}`, 'data-side': which },
@@ -70,14 +76,24 @@ function side(m: MigrationJson, which: 'source' | 'target', nowMs: number): Node
     h(
       'ul',
       {},
-      h('li', {}, flag(s.reachable, 'reachable', 'NOT reachable')),
-      h('li', {}, flag(s.writable, 'accepts writes', 'read-only')),
-      h('li', { 'data-strays': strays.count ?? 'unknown' }, strays.count === null ? '? stray writes not known' : strays.count === 0 ? '✓ no stray writes' : `✕ ${plural(strays.count, 'stray write')}`), // prettier-ignore
+      h('li', {}, flag('reachable', 'reachable', 'NOT reachable')),
+      h('li', {}, flag('writable', 'accepts writes', 'read-only')),
+      strays === null ? null : h('li', {}, strays),
     ),
-    strays.count === null || strays.count === 0
-      ? null
-      : h('p', { class: 'alarm' }, h('b', {}, plural(strays.count, 'stray write')), `first ${strays.first_at === null ? 'at an unknown time' : ago(strays.first_at, nowMs)}${strays.first_position === null ? '' : ` at ${strays.first_position}`}`), // prettier-ignore
+    s.stray_writes.count === null || s.stray_writes.count === 0 ? null : h('p', { class: 'alarm' }, h('b', {}, plural(s.stray_writes.count, 'stray write')), firstStray(s.stray_writes, nowMs)), // prettier-ignore
   );
+}
+
+/** Whether anybody wrote where nobody should; nothing where writes belong and none was ever astray. */
+function strayWords(latched: number | null, signal: SignalJson | null | undefined, known: boolean): string | null {
+  if (latched !== null && latched > 0) return `✕ ${plural(latched, 'stray write')}`;
+  if (signal === null) return null;
+  if (!known || signal?.state !== 'ok' || signal.value === null) return '? not known whether anybody wrote here';
+  return signal.value === 0 ? '✓ no stray writes' : `✕ ${plural(signal.value, 'stray write')}`;
+}
+
+function firstStray({ first_at: at, first_position: position }: MigrationJson['sides']['source']['stray_writes'], nowMs: number): string { // prettier-ignore
+  return `first ${at === null ? 'at an unknown time' : ago(at, nowMs)}${position === null ? '' : ` at ${position}`}`;
 }
 
 function splitBrain(signals: ReadonlyMap<string, SignalJson>): Child {

@@ -79,7 +79,7 @@ export function rail({ model, migration, now, selected, select }: RailParts): No
       return h(
         'li',
         { key: name, class: number === null ? 'any' : null, 'data-tone': worstState(shown.map((s) => s.state)) },
-        h('h3', {}, number === null ? '' : `${number} `, h('b', {}, name)),
+        h('h2', {}, number === null ? '' : `${number} `, h('b', {}, name)),
         h(
           'div',
           { class: 'gates' },

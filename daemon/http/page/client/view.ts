@@ -64,8 +64,10 @@ export function page(scene: Scene): Child[] {
       'main',
       { id: 'main', key: 'main' },
       tabs(scene),
+      // The selected one first, however many there are.
+      migration === undefined ? null : section(scene, migration, true),
       across(scene),
-      [...model.migrations.values()].map((m) => section(scene, m, m === migration)),
+      [...model.migrations.values()].filter((m) => m !== migration).map((m) => section(scene, m, false)),
       model.migrations.size === 0 ? h('p', { class: 'soft' }, model.asOf === null ? 'Asking the daemon …' : 'This daemon has no migrations.') : null, // prettier-ignore
     ),
   ];
@@ -90,7 +92,7 @@ export function bar({ model, now, nowMs, chosen, on }: Scene): Node_ {
       { class: `clock${live ? '' : ' stale'}`, title: 'The daemon’s clock, UTC' },
       live ? instantText(nowMs, nowMs) : '--:--:--Z',
     ),
-    h('p', { class: 'connection', 'data-connection': live ? 'live' : 'lost' }, live ? 'live' : model.connection.state === 'connecting' ? 'connecting' : 'lost'), // prettier-ignore
+    h('p', { class: 'connection', 'data-connection': live ? 'live' : 'lost' }, live ? 'live' : model.connection.state === 'connecting' ? 'connecting' : model.asOf === null ? 'not connected' : 'lost'), // prettier-ignore
     h('button', { type: 'button', class: 'quiet', onclick: () => on.cycleTheme() }, THEMES[chosen.theme]),
     on.forget === null ? null : h('button', { type: 'button', class: 'quiet', onclick: on.forget }, 'Forget token'),
   );
@@ -208,10 +210,10 @@ function actionsPanel({ model, on }: Scene, m: MigrationJson, live: boolean): No
 
 /** What is asked for before anything can be shown. */
 export function tokenForm(refused: string | null, given: (token: string, remember: boolean) => void): Node_ {
-  return h(
+  const form = h(
     'form',
     {
-      ...{ class: 'ask', key: 'ask', autocomplete: 'off' },
+      ...{ class: 'ask', autocomplete: 'off' },
       onsubmit: (event: Event) => {
         event.preventDefault();
         const form = event.target as HTMLFormElement;
@@ -247,13 +249,14 @@ export function tokenForm(refused: string | null, given: (token: string, remembe
     ),
     h('button', { type: 'submit', class: 'primary' }, 'Show'),
   );
+  return h('main', { id: 'main', key: 'ask' }, form);
 }
 
 /** Shown in place of the token's form where none is asked for and the daemon refuses all the same. */
 export function refusedNote(refused: string): Node_ {
   return h(
     'div',
-    { class: 'ask', key: 'refused' },
+    { class: 'ask' },
     h('h1', {}, shape('unknown'), 'The daemon refuses'),
     h('p', { role: 'alert' }, refused),
   );
