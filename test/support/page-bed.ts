@@ -124,7 +124,8 @@ async function openPage(browser: TestBrowser, url: string, options: BrowserConte
       until(`the page to show ${id} ${state}`, timeoutMs, async () => (await gate(id)) === state),
     shot: async (name) => void (await page.screenshot({ path: `${artifacts}${name}.png`, fullPage: true })),
     axe: () => findings(page),
-    overflow: () => page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth'),
+    overflow: () =>
+      page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth'),
     close: () => context.close(),
   };
 }
@@ -138,10 +139,15 @@ async function findings(page: Page): Promise<string[]> {
   const session = await page.context().newCDPSession(page);
   await session.send('Runtime.evaluate', { expression: axeSource });
   const run = `axe.run(document, { runOnly: ${JSON.stringify(AXE_TAGS)}, resultTypes: ['violations'] })`;
-  const { result } = await session.send('Runtime.evaluate', { expression: run, awaitPromise: true, returnByValue: true });
+  const { result } = await session.send('Runtime.evaluate', {
+    expression: run,
+    awaitPromise: true,
+    returnByValue: true,
+  });
   await session.detach();
   return (result.value as AxeResult).violations.map(
-    ({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((n) => `${n.html.slice(0, 160)} ${n.failureSummary ?? ''}`).join(' | ')}`,
+    ({ id, help, nodes }) =>
+      `${id}: ${help}: ${nodes.map((n) => `${n.html.slice(0, 160)} ${n.failureSummary ?? ''}`).join(' | ')}`,
   );
 }
 
@@ -164,6 +170,9 @@ alerts:
 `;
   return `${yaml
     .replace(/^daemon: \{ (.*) \}$/m, `daemon: { $1, ${tokens} }`)
-    .replace('    gates:\n', '    verify: { tables: [ "public.*" ], source_share: 100% }\n    gates:\n      preset: runbook\n')
+    .replace(
+      '    gates:\n',
+      '    verify: { tables: [ "public.*" ], source_share: 100% }\n    gates:\n      preset: runbook\n',
+    )
     .trimEnd()}${more}`;
 }

@@ -35,6 +35,7 @@ export function sidesPanel(parts: SidesParts): Node_ {
       { class: known ? '' : 'stale' },
       h('div', { class: 'sides' }, side(parts, 'source'), arrow(m.direction), side(parts, 'target')),
       splitBrain(signals),
+      (['source', 'target'] as const).map((which) => strayAlarm(m, which, nowMs)),
       h(
         'dl',
         { class: 'facts' },
@@ -55,7 +56,7 @@ function fact(name: string, value: string): Child[] {
 }
 
 /** The flags by their signals, which come every second; what is latched of stray writes by the migration. */
-function side({ migration: m, signals, known, nowMs }: SidesParts, which: 'source' | 'target'): Node_ {
+function side({ migration: m, signals, known }: SidesParts, which: 'source' | 'target'): Node_ {
   const s = m.sides[which];
   const active = m.direction !== 'unknown' && (m.direction === 'forward') === (which === 'source');
   const flag = (name: string, yes: string, no: string): string => {
@@ -80,7 +81,6 @@ function side({ migration: m, signals, known, nowMs }: SidesParts, which: 'sourc
       h('li', {}, flag('writable', 'accepts writes', 'read-only')),
       strays === null ? null : h('li', {}, strays),
     ),
-    s.stray_writes.count === null || s.stray_writes.count === 0 ? null : h('p', { class: 'alarm' }, h('b', {}, plural(s.stray_writes.count, 'stray write')), firstStray(s.stray_writes, nowMs)), // prettier-ignore
   );
 }
 
@@ -92,8 +92,16 @@ function strayWords(latched: number | null, signal: SignalJson | null | undefine
   return signal.value === 0 ? '✓ no stray writes' : `✕ ${plural(signal.value, 'stray write')}`;
 }
 
-function firstStray({ first_at: at, first_position: position }: MigrationJson['sides']['source']['stray_writes'], nowMs: number): string { // prettier-ignore
-  return `first ${at === null ? 'at an unknown time' : ago(at, nowMs)}${position === null ? '' : ` at ${position}`}`;
+function strayAlarm(m: MigrationJson, which: 'source' | 'target', nowMs: number): Child {
+  const { count, first_at: at, first_position: position } = m.sides[which].stray_writes;
+  if (count === null || count === 0) return null;
+  const first = `first ${at === null ? 'at an unknown time' : ago(at, nowMs)}${position === null ? '' : ` at ${position}`}`;
+  return h(
+    'p',
+    { class: 'alarm', 'data-strays': which },
+    h('b', {}, `${plural(count, 'stray write')} on ${m.sides[which].database}`),
+    first,
+  );
 }
 
 function splitBrain(signals: ReadonlyMap<string, SignalJson>): Child {

@@ -100,8 +100,8 @@ export function tile(shown: GateShown, selected: boolean, select: (gate: string)
       ...{ key: gate, type: 'button', class: 'gate', 'data-gate': gate, 'data-state': state },
       ...{ 'aria-pressed': selected ? 'true' : 'false', onclick: () => select(gate) },
     },
-    shape(state),
-    h('span', {}, h('span', { class: 'name' }, gate.slice(gate.indexOf('/') + 1)), ' ', h('span', { class: 'state' }, state.toUpperCase())), // prettier-ignore
+    h('span', { class: 'name' }, gate.slice(gate.indexOf('/') + 1)),
+    h('span', { class: 'state' }, shape(state), state.toUpperCase()),
     note === '' ? null : h('span', { class: 'note' }, note),
     bar(shown),
   );
