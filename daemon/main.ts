@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Backend } from './cli/backend.js';
-import type { Io, ProcessSignal } from './cli/io.js';
+import type { Io, ProcessSignal, Terminal } from './cli/io.js';
 import { EXIT } from './cli/io.js';
 import { runCli } from './cli/program.js';
 import { messageOf } from './core/errors.js';
@@ -11,6 +11,30 @@ import { SystemClock } from './lifecycle/clock.js';
 /** What may still be open when a command is done (a leak) gets this long, so that it cannot keep the process for ever. */
 const LINGER_MS = 2000;
 
+const terminal: Terminal = {
+  size: () => ({ columns: process.stdout.columns, rows: process.stdout.rows }),
+  onResize: (listener) => {
+    process.stdout.on('resize', listener);
+    return () => void process.stdout.off('resize', listener);
+  },
+  onKey: (listener) => {
+    const { stdin } = process;
+    if (!stdin.isTTY) return () => undefined;
+    const take = (bytes: Buffer): void => listener(bytes.toString('utf8'));
+    stdin.setRawMode(true).on('data', take).resume();
+    return () => void stdin.off('data', take).setRawMode(false).pause();
+  },
+  atEnd: (text) => {
+    const restore = (): void => {
+      if (process.stdin.isTTY) process.stdin.setRawMode(false);
+      // At the very end nothing is written any more but what is written at once.
+      writeSync(1, text);
+    };
+    process.on('exit', restore);
+    return () => void process.off('exit', restore);
+  },
+};
+
 const io: Io = {
   stdout: (text) => void process.stdout.write(text),
   stderr: (text) => void process.stderr.write(text),
@@ -18,6 +42,7 @@ const io: Io = {
   isTTY: process.stdout.isTTY,
   isErrTTY: process.stderr.isTTY,
   columns: process.stderr.isTTY ? process.stderr.columns : process.stdout.isTTY ? process.stdout.columns : 0,
+  terminal: process.stdout.isTTY ? terminal : null,
   clock: new SystemClock(),
   version: ownVersion(),
   onSignal: (listener) => {

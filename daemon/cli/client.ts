@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { UsageError, messageOf } from '../core/errors.js';
+import type { LiveStream } from '../live/follow.js';
 import { durationText, plain } from './text.js';
 import type { Io } from './io.js';
 
@@ -22,6 +23,16 @@ export interface Daemon {
   /** As given, without a trailing slash. */
   readonly url: string;
   ask(request: ClientRequest): Promise<Answer>;
+  /** Asks for a stream that goes on until the signal aborts; rejects with an Error in words when nothing answers. */
+  listen(path: string, signal: AbortSignal): Promise<LiveStream>;
+}
+
+/** How one daemon is reached. */
+interface Reach {
+  io: Io;
+  base: string;
+  token: string | null;
+  ca: Buffer | null;
 }
 
 /** One request; it is given up after `timeoutMs`, whatever has arrived by then. */
@@ -65,7 +76,14 @@ export async function daemonsOf(io: Io, options: ClientOptions): Promise<Daemon[
   }
   const token = await tokenOf(io, options.tokenFile);
   const ca = options.ca === undefined ? null : await certificateOf(options.ca);
-  return urls.map((url) => ({ url, ask: (request) => send(io, url, token, ca, request) }));
+  return urls.map((url) => {
+    const reach: Reach = { io, base: url, token, ca };
+    return {
+      url,
+      ask: (request) => send(reach, request),
+      listen: (path, signal) => listen(reach, path, signal),
+    };
+  });
 }
 
 /** The one daemon that the options and the environment name; what changes something must be done once, at one place. */
@@ -122,35 +140,44 @@ async function readable(file: string): Promise<Buffer> {
   }
 }
 
-async function send(io: Io, base: string, token: string | null, ca: Buffer | null, r: ClientRequest): Promise<Answer> {
-  const body = r.body === undefined ? null : JSON.stringify(r.body);
+/** Sends a request, and resolves with the head of its answer. */
+function begin(
+  { io, base, token, ca }: Reach,
+  r: Pick<ClientRequest, 'method' | 'path' | 'idempotencyKey'> & { accept: string; body: string | null },
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  return new Promise<IncomingMessage>((resolve, reject) => {
+    const options: RequestOptions = {
+      method: r.method ?? 'GET',
+      // No agent: a kept-alive socket would hold the process open after the answer.
+      agent: false,
+      signal,
+      headers: {
+        accept: r.accept,
+        'user-agent': `lockgate/${io.version}`,
+        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+        ...(r.idempotencyKey === undefined ? {} : { 'idempotency-key': r.idempotencyKey }),
+        ...(r.body === null ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(r.body) }),
+      },
+    };
+    const url = new URL(base + r.path);
+    const request =
+      url.protocol === 'https:'
+        ? httpsRequest(url, ca === null ? options : { ...options, ca }, resolve)
+        : httpRequest(url, options, resolve);
+    request.on('error', reject);
+    request.end(r.body ?? undefined);
+  });
+}
+
+async function send(reach: Reach, r: ClientRequest): Promise<Answer> {
   const done = new AbortController();
   const late = new AbortController();
-  void io.clock.sleep(r.timeoutMs, done.signal).then(() => late.abort());
+  void reach.io.clock.sleep(r.timeoutMs, done.signal).then(() => late.abort());
   try {
-    const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      const options: RequestOptions = {
-        method: r.method ?? 'GET',
-        // No agent: a kept-alive socket would hold the process open after the answer.
-        agent: false,
-        signal: r.signal === undefined ? late.signal : AbortSignal.any([late.signal, r.signal]),
-        headers: {
-          accept: 'application/json',
-          'user-agent': `lockgate/${io.version}`,
-          ...(token === null ? {} : { authorization: `Bearer ${token}` }),
-          ...(r.idempotencyKey === undefined ? {} : { 'idempotency-key': r.idempotencyKey }),
-          ...(body === null ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
-        },
-      };
-      const url = new URL(base + r.path);
-      const request =
-        url.protocol === 'https:'
-          ? httpsRequest(url, ca === null ? options : { ...options, ca }, resolve)
-          : httpRequest(url, options, resolve);
-      request.on('error', reject);
-      request.end(body ?? undefined);
-    });
-    return await read(response);
+    const signal = r.signal === undefined ? late.signal : AbortSignal.any([late.signal, r.signal]);
+    const body = r.body === undefined ? null : JSON.stringify(r.body);
+    return await read(await begin(reach, { ...r, accept: 'application/json', body }, signal));
   } catch (error) {
     if (r.signal?.aborted === true) return { kind: 'unreachable', message: 'interrupted', sent: true };
     const { message, sent } = whyUnreachable(error, late.signal.aborted, r.timeoutMs);
@@ -160,7 +187,31 @@ async function send(io: Io, base: string, token: string | null, ca: Buffer | nul
   }
 }
 
-async function read(response: IncomingMessage): Promise<Answer> {
+async function listen(reach: Reach, path: string, signal: AbortSignal): Promise<LiveStream> {
+  try {
+    const response = await begin(reach, { path, accept: 'text/event-stream', body: null }, signal);
+    const status = response.statusCode ?? 0;
+    const header = (name: string): string | null => {
+      const value = response.headers[name];
+      return typeof value === 'string' ? value : null;
+    };
+    if (status !== 200) return { status, json: (await read(response)).json, header, chunks: textOf(response) };
+    response.setEncoding('utf8');
+    return { status, json: undefined, header, chunks: textOf(response) };
+  } catch (error) {
+    throw new Error(whyUnreachable(error, false, 0).message, { cause: error });
+  }
+}
+
+async function* textOf(response: IncomingMessage): AsyncGenerator<string> {
+  try {
+    yield* response as AsyncIterable<string>;
+  } catch (error) {
+    throw new Error(whyUnreachable(error, false, 0).message, { cause: error });
+  }
+}
+
+async function read(response: IncomingMessage): Promise<Extract<Answer, { kind: 'answer' }>> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {

@@ -3,6 +3,16 @@ import type { Clock } from '../core/clock.js';
 /** The signals that `run` answers to. */
 export type ProcessSignal = 'SIGTERM' | 'SIGINT' | 'SIGHUP';
 
+/** A terminal that one person looks at. Methods that take a listener return the undo. */
+export interface Terminal {
+  size(): { columns: number; rows: number };
+  onResize(listener: () => void): () => void;
+  /** Calls back with what is typed, unechoed; without a keyboard nothing comes. */
+  onKey(listener: (keys: string) => void): () => void;
+  /** Writes `text` when the process ends before the undo is called, in whatever way it can still do anything. */
+  atEnd(text: string): () => void;
+}
+
 /** Everything of the process that a command may touch; main.ts hands in the real ones, tests their own. */
 export interface Io {
   stdout(text: string): void;
@@ -13,6 +23,8 @@ export interface Io {
   isErrTTY: boolean;
   /** Width of the terminal; 0 when there is none. */
   columns: number;
+  /** Null unless a person reads standard output in a terminal. */
+  terminal: Terminal | null;
   clock: Clock;
   /** Of the package, for `--version` and the User-Agent. */
   version: string;

@@ -22,6 +22,7 @@ import { addTeardown } from './teardown.js';
 import { plain } from './text.js';
 import { addVerify } from './verify.js';
 import { addWait } from './wait.js';
+import { addWatch } from './watch.js';
 
 /**
  * Runs one command line (without the interpreter and script) and resolves with the exit code; it never rejects and never
@@ -82,6 +83,7 @@ Examples:
   addDoctor(program, context);
   addTeardown(program, context);
   addStatus(program, context);
+  addWatch(program, context);
   addCheck(program, context);
   addWait(program, context);
   addFence(program, context);

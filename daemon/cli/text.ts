@@ -4,9 +4,17 @@ export { durationText, instantText, plain, plural, valueText } from '../live/wor
 
 /** Wraps text in the escape codes of a colour, or leaves it alone. */
 export type Paint = (text: string, colour: Colour) => string;
-export type Colour = 'red' | 'green' | 'yellow' | 'magenta' | 'dim' | 'bold';
+export type Colour = 'red' | 'green' | 'yellow' | 'magenta' | 'dim' | 'bold' | 'inverse';
 
-const CODES: Readonly<Record<Colour, number>> = { red: 31, green: 32, yellow: 33, magenta: 35, dim: 2, bold: 1 };
+const CODES: Readonly<Record<Colour, number>> = {
+  red: 31,
+  green: 32,
+  yellow: 33,
+  magenta: 35,
+  dim: 2,
+  bold: 1,
+  inverse: 7,
+};
 
 /** Colours only in a terminal that has them and for a person who wants them (NO_COLOR); they never carry meaning alone. */
 export function painter(io: Pick<Io, 'env' | 'isTTY'>): Paint {

@@ -23,7 +23,13 @@ const DIVERGENCE_MS = 1_000;
 
 /** The connection to one daemon; `since` is when it came into this state. */
 export type Connection =
-  | { state: 'connecting'; since: Now; opened: boolean }
+  | {
+      state: 'connecting';
+      since: Now;
+      opened: boolean;
+      /** Why it was lost before, in words; null at the first attempt. */
+      after: string | null;
+    }
   | { state: 'live'; since: Now }
   | {
       state: 'lost';

@@ -71,10 +71,15 @@ export function nothing(now: Now): Model {
 export function opening(model: Model, now: Now): Model {
   return {
     ...model,
-    connection: { state: 'connecting', since: now, opened: false },
+    connection: { state: 'connecting', since: now, opened: false, after: lossOf(model) },
     ...{ looked: now, heardMs: now.monotonicMs, clock: null, pending: [] },
     wants: new Map(BASE.map((resource) => [resource, now.monotonicMs])),
   };
+}
+
+function lossOf({ connection: c, asOf }: Model): string | null {
+  if (asOf === null) return null;
+  return c.state === 'lost' ? c.reason : c.state === 'connecting' ? c.after : null;
 }
 
 /** The stream has begun; `daemon` is what its headers say of the daemon. */

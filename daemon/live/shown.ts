@@ -29,10 +29,12 @@ export function doubtOf(model: Model, now: Now): string | null {
   const { connection: c } = model;
   const asOf = model.asOf === null ? '' : `, as of ${instantText(model.asOf, now.wallMs)}`;
   if (c.state === 'lost') return `${model.asOf === null ? 'not connected' : 'connection lost'}${asOf}`;
+  // Being tried again it is as lost as before.
   // Whoever draws may do so later than anything was last looked at.
   const lost = whyLost(c, model.looked, model.heardMs, now);
   if (lost !== null) return `connection lost${asOf}`;
-  return c.state === 'connecting' ? `connecting${asOf}` : null;
+  if (c.state === 'connecting') return model.asOf === null ? 'connecting' : `connection lost${asOf}`;
+  return null;
 }
 
 /** Whether what is known is the daemon's present word. */
@@ -105,7 +107,8 @@ export function connectionWords(model: Model, now: Now): string {
   const { connection: c } = model;
   if (c.state === 'lost') return `lost: ${plain(c.reason)}`;
   const lost = whyLost(c, model.looked, model.heardMs, now);
-  return lost === null ? c.state : `lost: ${lost}`;
+  if (lost !== null) return `lost: ${lost}`;
+  return c.state === 'connecting' && c.after !== null ? `lost: ${plain(c.after)}; trying again` : c.state;
 }
 
 /** The daemon's clock, milliseconds since 1970; null while it is not known. */

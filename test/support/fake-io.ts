@@ -1,4 +1,4 @@
-import type { Io, ProcessSignal } from '../../daemon/cli/io.js';
+import type { Io, ProcessSignal, Terminal } from '../../daemon/cli/io.js';
 import type { Clock } from '../../daemon/core/clock.js';
 import { SystemClock } from '../../daemon/lifecycle/clock.js';
 
@@ -10,6 +10,7 @@ export class FakeIo implements Io {
   isTTY = false;
   isErrTTY = false;
   columns = 0;
+  terminal: Terminal | null = null;
   clock: Clock = new SystemClock();
   version = '1.2.3';
   /** Codes with which the process was ended at once. */
