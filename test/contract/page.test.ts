@@ -41,7 +41,11 @@ describe('the document', () => {
   it('may load, run, send and be framed by nothing else', async () => {
     for (const path of ['/', ...assets]) {
       const { headers } = await running.ask(path);
-      const policy = new Map(String(headers['content-security-policy']).split(';').map((d) => d.trim().split(/ (.*)/s) as [string, string])); // prettier-ignore
+      const policy = new Map(
+        String(headers['content-security-policy'])
+          .split(';')
+          .map((d) => d.trim().split(/ (.*)/s) as [string, string]),
+      );
       for (const name of ['default-src', 'base-uri', 'form-action', 'frame-ancestors']) {
         expect([path, name, policy.get(name)]).toEqual([path, name, "'none'"]);
       }

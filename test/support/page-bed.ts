@@ -99,12 +99,18 @@ async function openPage(browser: TestBrowser, url: string, options: BrowserConte
   });
   page.on('requestfinished', (request) => {
     if (!/\/v1\//.test(request.url())) {
-      void request.sizes().then((sizes) => (weight += sizes.responseBodySize + sizes.responseHeadersSize)).catch(() => undefined); // prettier-ignore
+      void request
+        .sizes()
+        .then((sizes) => (weight += sizes.responseBodySize + sizes.responseHeadersSize))
+        .catch(() => undefined);
     }
   });
   await page.goto(`${url}/`);
   const attribute = (selector: string, name: string): Promise<string | null> =>
-    page.locator(selector).getAttribute(name, { timeout: 2_000 }).catch(() => null); // prettier-ignore
+    page
+      .locator(selector)
+      .getAttribute(name, { timeout: 2_000 })
+      .catch(() => null);
   const gate = (id = FLIP): Promise<string | null> => attribute(`[data-gate="${id}"]`, 'data-state');
   const connection = (): Promise<string | null> => attribute('[data-connection]', 'data-connection');
   return {

@@ -51,7 +51,11 @@ export class ActionDialog {
 
   #notYours(): Child[] {
     return [
-      h('p', { class: 'refused', role: 'alert' }, 'Your token is a reader’s. This needs a token with the role operator: forget this one (top right) and give another.'), // prettier-ignore
+      h(
+        'p',
+        { class: 'refused', role: 'alert' },
+        'Your token is a reader’s. This needs a token with the role operator: forget this one (top right) and give another.',
+      ),
       h('div', { class: 'row' }, this.#close('Close')),
     ];
   }
@@ -77,7 +81,12 @@ export class ActionDialog {
         form.fields.map((field) => this.#field(field.name)),
         this.#refused === null
           ? null
-          : h('div', { class: 'refused', role: 'alert' }, h('p', {}, h('b', {}, 'Refused: '), this.#refused.message), this.#refused.hint === null ? null : h('p', {}, this.#refused.hint)), // prettier-ignore
+          : h(
+              'div',
+              { class: 'refused', role: 'alert' },
+              h('p', {}, h('b', {}, 'Refused: '), this.#refused.message),
+              this.#refused.hint === null ? null : h('p', {}, this.#refused.hint),
+            ),
         lost
           ? h('p', { class: 'refused', role: 'alert' }, 'The connection is lost: nothing can be declared now.')
           : null,
@@ -85,7 +94,11 @@ export class ActionDialog {
           'div',
           { class: 'row' },
           this.#close('Back'),
-          h('button', { class: 'primary', type: 'submit', disabled: lost || missing !== null || this.#state === 'sending' }, this.#state === 'sending' ? 'Asking …' : form.button), // prettier-ignore
+          h(
+            'button',
+            { class: 'primary', type: 'submit', disabled: lost || missing !== null || this.#state === 'sending' },
+            this.#state === 'sending' ? 'Asking …' : form.button,
+          ),
         ),
         missing === null ? null : h('p', { class: 'soft' }, `Still to do: ${missing}.`),
       ),

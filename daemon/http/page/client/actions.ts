@@ -37,7 +37,8 @@ export interface ActionRequest {
   headers?: Record<string, string>;
 }
 
-const NO_FORCE = 'It is refused without a drained fence. To force it in an emergency there is `lockgate promote --force` and `lockgate rollback --force`, not this page.'; // prettier-ignore
+const NO_FORCE =
+  'It is refused without a drained fence. To force it in an emergency there is `lockgate promote --force` and `lockgate rollback --force`, not this page.';
 
 /** The fence that can still be closed or cancelled; null without one. */
 export function openFence(fence: FenceJson | null): FenceJson | null {
@@ -77,7 +78,13 @@ export interface FormParts {
 export function actionForm(name: ActionName, { migration: m, fence, attestations }: FormParts): ActionForm {
   const base = `v1/migrations/${encodeURIComponent(m.name)}`;
   const [active, passive] = m.direction === 'reverse' ? [m.target, m.source] : [m.source, m.target];
-  const line = (field: string, label: string, required = true, value = ''): ActionField => ({ name: field, label, kind: 'line', required, value }); // prettier-ignore
+  const line = (field: string, label: string, required = true, value = ''): ActionField => ({
+    name: field,
+    label,
+    kind: 'line',
+    required,
+    value,
+  });
   switch (name) {
     case 'fence':
       return {
@@ -153,7 +160,10 @@ export function actionForm(name: ActionName, { migration: m, fence, attestations
         button: 'Start verification',
         fields: [line('tables', 'Only these tables, separated by commas (all when empty)', false)],
         request({ tables }) {
-          const names = (tables ?? '').split(',').map((t) => t.trim()).filter((t) => t !== ''); // prettier-ignore
+          const names = (tables ?? '')
+            .split(',')
+            .map((t) => t.trim())
+            .filter((t) => t !== '');
           return { method: 'POST', path: `${base}/verify`, body: names.length === 0 ? {} : { tables: names } };
         },
       };
@@ -172,7 +182,8 @@ export function whyNotYet(form: ActionForm, values: Readonly<Record<string, stri
 
 /** What the answer to an action comes to, in a sentence. */
 export function doneText(name: ActionName, m: MigrationJson, answer: Readonly<Record<string, unknown>>): string {
-  const text = (field: string): string => (typeof answer[field] === 'string' || typeof answer[field] === 'number' ? String(answer[field]) : '?'); // prettier-ignore
+  const text = (field: string): string =>
+    typeof answer[field] === 'string' || typeof answer[field] === 'number' ? String(answer[field]) : '?';
   const warnings = Array.isArray(answer['warnings']) ? answer['warnings'].map(String) : [];
   switch (name) {
     case 'fence':

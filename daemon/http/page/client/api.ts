@@ -52,7 +52,12 @@ export class Api implements LiveTransport {
       });
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      throw new Refused(0, 'no_answer', `no answer, so it is not known whether it was done: ${why}`, 'Look at the journal, then try again: the same form is never carried out twice.'); // prettier-ignore
+      throw new Refused(
+        0,
+        'no_answer',
+        `no answer, so it is not known whether it was done: ${why}`,
+        'Look at the journal, then try again: the same form is never carried out twice.',
+      );
     }
     const said = ((await jsonOf(response)) ?? {}) as Record<string, unknown>;
     if (response.ok) return said;

@@ -22,12 +22,15 @@ export interface LagBound {
 /** At most so much is shown, and at least so much, however little is known yet. */
 const SHOWN_S = 900;
 const LEAST_S = 120;
-/** The daemon tells every second; what lies further apart has a gap between. */
-const GAP_S = 2.5;
+/**
+ * The past comes in steps of ten seconds, each with its worst, and the present every second; a loss and whatever was not
+ * known is told as such. What lies further apart has a gap between all the same.
+ */
+const GAP_S = 11;
 
 /** The time before `nowS` of which anything is known, at most a quarter of an hour; it ends there, whenever the last point was. */
 export function lagSeries(forward: readonly LagPoint[], reverse: readonly LagPoint[], nowS: number): LagSeries {
-  const first = Math.min(...[forward, reverse].map((points) => (points[0]?.atMs ?? Infinity) / 1000), nowS - LEAST_S);
+  const first = Math.min(...[forward, reverse].map(firstKnown), nowS - LEAST_S);
   const from = Math.max(Math.floor(first), nowS - SHOWN_S);
   const [f, r] = [bySecond(forward, from), bySecond(reverse, from)];
   const series: LagSeries = { at: [], forward: [], reverse: [] };
@@ -48,6 +51,11 @@ export function lagSeries(forward: readonly LagPoint[], reverse: readonly LagPoi
     add(Math.max(nowS, last + 0.6), null, null);
   }
   return series;
+}
+
+/** When anything was known first, seconds since 1970. */
+function firstKnown(points: readonly LagPoint[]): number {
+  return (points.find(({ value }) => value !== null)?.atMs ?? Infinity) / 1000;
 }
 
 /** The worst of each second, and null where any of it was not known. */

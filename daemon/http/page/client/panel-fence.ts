@@ -42,11 +42,24 @@ function body({ fence, state, doubt, left }: FenceShown, nowMs: number): Child[]
   const whole = (Date.parse(fence.deadline_at) - Date.parse(fence.placed_at)) / 1000;
   const { drain_seconds: drained, violations, unwatched } = fence;
   return [
-    h('p', { class: 'fence-word', 'data-tone': tone, role: 'status' }, state.toUpperCase(), doubt === null ? '' : h('small', {}, ` was ${fence.state}`)), // prettier-ignore
+    h(
+      'p',
+      { class: 'fence-word', 'data-tone': tone, role: 'status' },
+      state.toUpperCase(),
+      doubt === null ? '' : h('small', {}, ` was ${fence.state}`),
+    ),
     h(
       'ol',
       { class: 'steps', 'aria-label': 'Progress of the fence' },
-      STEPS.map((step, i) => h('li', { 'data-tone': i < reached(fence.state) ? (doubt === null && state !== 'closed' ? 'open' : 'unknown') : null }, `${i + 1} ${step}`)), // prettier-ignore
+      STEPS.map((step, i) =>
+        h(
+          'li',
+          {
+            'data-tone': i < reached(fence.state) ? (doubt === null && state !== 'closed' ? 'open' : 'unknown') : null,
+          },
+          `${i + 1} ${step}`,
+        ),
+      ),
     ),
     left === null
       ? null
@@ -71,14 +84,25 @@ function body({ fence, state, doubt, left }: FenceShown, nowMs: number): Child[]
     violations.count > 0
       ? h('p', { class: 'alarm' }, h('b', {}, 'Writes had not stopped'), violationsText(fence, nowMs))
       : null,
-    unwatched.length > 0 ? h('p', { class: 'soft' }, `Not watched ${unwatched.length === 1 ? 'once' : `${unwatched.length} times`}: ${unwatched.map((u) => u.reason).join('; ')}`) : null, // prettier-ignore
+    unwatched.length > 0
+      ? h(
+          'p',
+          { class: 'soft' },
+          `Not watched ${unwatched.length === 1 ? 'once' : `${unwatched.length} times`}: ${unwatched.map((u) => u.reason).join('; ')}`,
+        )
+      : null,
     h(
       'dl',
       { class: 'facts' },
       ...fact('Source position', fence.source_position),
       ...fact('Placed', `${instantText(fence.placed_at, nowMs)} by ${fence.placed_by}`),
       ...(drained === null ? [] : fact('Drained after', valueText(drained, 's'))),
-      ...(fence.predicted === null ? [] : fact('Predicted', `${valueText(fence.predicted.drain_eta, 's')} (at most ${valueText(fence.predicted.drain_eta_high, 's')})`)), // prettier-ignore
+      ...(fence.predicted === null
+        ? []
+        : fact(
+            'Predicted',
+            `${valueText(fence.predicted.drain_eta, 's')} (at most ${valueText(fence.predicted.drain_eta_high, 's')})`,
+          )),
       ...fact('Rests on', fence.basis.join(', ') || '–'),
       ...(fence.ended_because === null ? [] : fact('Ended', fence.ended_because)),
     ),

@@ -44,7 +44,9 @@ function condition(c: Condition, known: boolean, nowMs: number): Child {
   const value = c.value === null ? (state === 'unknown' ? '–' : '') : valueText(c.value, c.unit);
   const why = [
     c.reason,
-    c.last_broken === null ? null : `last broken ${ago(c.last_broken.at, nowMs)}${c.last_broken.value === null ? '' : ` at ${valueText(c.last_broken.value, c.unit)}`}`, // prettier-ignore
+    c.last_broken === null
+      ? null
+      : `last broken ${ago(c.last_broken.at, nowMs)}${c.last_broken.value === null ? '' : ` at ${valueText(c.last_broken.value, c.unit)}`}`,
   ].filter((text) => text !== null && text !== '');
   return h(
     'li',
@@ -54,7 +56,12 @@ function condition(c: Condition, known: boolean, nowMs: number): Child {
     h('span', { class: 'value' }, value, h('small', {}, state.toUpperCase())),
     why.length === 0 && c.needs_seconds === 0
       ? null
-      : h('span', { class: 'why' }, c.needs_seconds > 0 ? `held ${holdText(c)}${why.length === 0 ? '' : '; '}` : '', why.join('; ')), // prettier-ignore
+      : h(
+          'span',
+          { class: 'why' },
+          c.needs_seconds > 0 ? `held ${holdText(c)}${why.length === 0 ? '' : '; '}` : '',
+          why.join('; '),
+        ),
     c.needs_seconds > 0 ? h('span', { class: 'hold' }, h('span', { style: { '--part': String(part) } })) : null,
   );
 }

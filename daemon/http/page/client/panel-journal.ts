@@ -12,7 +12,12 @@ export function alertsPanel(alerts: MigrationJson['alerts'], known: boolean, now
   return h(
     'section',
     { class: 'panel', 'aria-labelledby': 'alerts-title' },
-    h('h2', { id: 'alerts-title' }, 'Alerts', h('span', {}, known ? (alerts.length === 0 ? '' : `${plural(alerts.length, 'alert')} firing`) : 'as last known')), // prettier-ignore
+    h(
+      'h2',
+      { id: 'alerts-title' },
+      'Alerts',
+      h('span', {}, known ? (alerts.length === 0 ? '' : `${plural(alerts.length, 'alert')} firing`) : 'as last known'),
+    ),
     h(
       'div',
       { class: known ? '' : 'stale' },
@@ -24,7 +29,11 @@ export function alertsPanel(alerts: MigrationJson['alerts'], known: boolean, now
           'div',
           { class: 'alarm', key: a.rule },
           h('b', {}, `${a.severity.toUpperCase()} ${a.rule}`),
-          h('p', {}, `${a.summary}${a.value === null ? '' : ` (${valueText(a.value, a.unit ?? '')})`}${a.reason === null ? '' : `: ${a.reason}`}`), // prettier-ignore
+          h(
+            'p',
+            {},
+            `${a.summary}${a.value === null ? '' : ` (${valueText(a.value, a.unit ?? '')})`}${a.reason === null ? '' : `: ${a.reason}`}`,
+          ),
           h(
             'p',
             { class: 'soft' },

@@ -45,7 +45,12 @@ export function sidesPanel(parts: SidesParts): Node_ {
           ...fact(`Lag, ${name}`, value(`${name}.lag`)),
           ...fact(`Backlog, ${name}`, value(`${name}.backlog_bytes`)),
         ]),
-        fact('Drains in, if writes stopped now', eta?.state !== 'ok' ? 'unknown' : `${value(eta.name)}${high === undefined ? '' : ` (at most ${value(high.name)})`}`), // prettier-ignore
+        fact(
+          'Drains in, if writes stopped now',
+          eta?.state !== 'ok'
+            ? 'unknown'
+            : `${value(eta.name)}${high === undefined ? '' : ` (at most ${value(high.name)})`}`,
+        ),
       ),
     ),
   );
@@ -116,11 +121,28 @@ function splitBrain(signals: ReadonlyMap<string, SignalJson>): Child {
 }
 
 function arrow(direction: MigrationJson['direction']): Node_ {
-  const d = direction === 'forward' ? 'M3 12h16M13 6l6 6-6 6' : direction === 'reverse' ? 'M21 12H5M11 6l-6 6 6 6' : 'M4 12h3M11 12h3M18 12h2'; // prettier-ignore
-  const words = direction === 'unknown' ? 'direction unknown' : direction === 'forward' ? 'from source to target' : 'from target to source'; // prettier-ignore
+  const d =
+    direction === 'forward'
+      ? 'M3 12h16M13 6l6 6-6 6'
+      : direction === 'reverse'
+        ? 'M21 12H5M11 6l-6 6 6 6'
+        : 'M4 12h3M11 12h3M18 12h2';
+  const words =
+    direction === 'unknown'
+      ? 'direction unknown'
+      : direction === 'forward'
+        ? 'from source to target'
+        : 'from target to source';
   return h(
     'svg',
     { class: 'arrow', viewBox: '0 0 24 24', role: 'img', 'aria-label': words },
-    h('path', { d, fill: 'none', stroke: 'currentColor', 'stroke-width': 2.5, 'stroke-linecap': 'round', 'stroke-linejoin': 'round' }), // prettier-ignore
+    h('path', {
+      d,
+      fill: 'none',
+      stroke: 'currentColor',
+      'stroke-width': 2.5,
+      'stroke-linecap': 'round',
+      'stroke-linejoin': 'round',
+    }),
   );
 }

@@ -34,7 +34,18 @@ export function verifyPanel({ verify, known, nowMs, chosen, choose }: VerifyPart
   return h(
     'section',
     { class: 'panel', 'aria-labelledby': 'verify-title' },
-    h('h2', { id: 'verify-title' }, 'Data on both sides', h('span', {}, tables.length === 0 ? '' : `${good} of ${plural(tables.length, 'table')} match${bad === 0 ? '' : `, ${bad} differ`}`)), // prettier-ignore
+    h(
+      'h2',
+      { id: 'verify-title' },
+      'Data on both sides',
+      h(
+        'span',
+        {},
+        tables.length === 0
+          ? ''
+          : `${good} of ${plural(tables.length, 'table')} match${bad === 0 ? '' : `, ${bad} differ`}`,
+      ),
+    ),
     h(
       'div',
       { class: known ? '' : 'stale' },
@@ -43,19 +54,29 @@ export function verifyPanel({ verify, known, nowMs, chosen, choose }: VerifyPart
         : null,
       verify?.running == null ? lastPass(verify, nowMs) : running(verify.running),
       verify?.narrower == null ? null : h('p', { class: 'soft' }, verify.narrower),
-      h('div', { class: 'map' }, tables.map((t) => cell(t, known, t.table === chosen, () => choose(t.table === chosen ? null : t.table)))), // prettier-ignore
+      h(
+        'div',
+        { class: 'map' },
+        tables.map((t) => cell(t, known, t.table === chosen, () => choose(t.table === chosen ? null : t.table))),
+      ),
       table === null ? null : keys(table, nowMs),
     ),
   );
 }
 
 function running(r: NonNullable<VerifyJson['running']>): Child {
-  const part = r.rows_estimated > 0 ? Math.min(1, r.rows_done / r.rows_estimated) : r.tables_done / Math.max(1, r.tables_total); // prettier-ignore
+  const part =
+    r.rows_estimated > 0 ? Math.min(1, r.rows_done / r.rows_estimated) : r.tables_done / Math.max(1, r.tables_total);
   const eta = r.eta_seconds === null ? '' : `, about ${durationText(r.eta_seconds)} to go`;
   return h(
     'div',
     {},
-    h('p', {}, h('b', {}, `Comparing ${r.table ?? ''}`), ` ${r.tables_done} of ${plural(r.tables_total, 'table')}${eta}${r.paused === null ? '' : `; paused: ${r.paused}`}`), // prettier-ignore
+    h(
+      'p',
+      {},
+      h('b', {}, `Comparing ${r.table ?? ''}`),
+      ` ${r.tables_done} of ${plural(r.tables_total, 'table')}${eta}${r.paused === null ? '' : `; paused: ${r.paused}`}`,
+    ),
     h('div', { class: 'progress' }, h('span', { style: { '--part': String(part) } })),
   );
 }
@@ -65,14 +86,21 @@ function lastPass(verify: VerifyJson | null, nowMs: number): Child {
   if (verify === null || last === null)
     return verify === null ? null : h('p', { class: 'soft' }, 'No pass has ended yet.');
   const next = verify.next_at === null ? '' : `; the next at ${verify.next_at.slice(11, 16)}Z`;
-  return h('p', { class: 'soft' }, `Last pass ${last.complete ? 'complete' : 'NOT complete'}, ended ${ago(last.ended_at, nowMs)}${last.reason === null ? '' : `: ${last.reason}`}${next}`); // prettier-ignore
+  return h(
+    'p',
+    { class: 'soft' },
+    `Last pass ${last.complete ? 'complete' : 'NOT complete'}, ended ${ago(last.ended_at, nowMs)}${last.reason === null ? '' : `: ${last.reason}`}${next}`,
+  );
 }
 
 function cell(t: VerifyTableJson, known: boolean, chosen: boolean, toggle: () => void): Child {
   const rows = t.source_rows ?? t.target_rows;
   // By the order of magnitude: one of a million rows is six times as wide as one of ten.
   const size = Math.max(1, Math.log10((rows ?? 0) + 1));
-  const differ = t.mismatched_rows === null || t.mismatched_rows === 0 ? '' : `${t.mismatched_at_least ? '≥ ' : ''}${plural(t.mismatched_rows, 'row')}`; // prettier-ignore
+  const differ =
+    t.mismatched_rows === null || t.mismatched_rows === 0
+      ? ''
+      : `${t.mismatched_at_least ? '≥ ' : ''}${plural(t.mismatched_rows, 'row')}`;
   return h(
     'button',
     {
@@ -92,7 +120,14 @@ function keys(t: VerifyTableJson, nowMs: number): Child {
   return h(
     'div',
     { class: 'keys', tabindex: '0', role: 'region', 'aria-label': `Comparison of ${t.table}` },
-    h('p', {}, h('b', {}, t.table), t.compared_at === null ? ' has not been compared.' : ` compared ${ago(t.compared_at, nowMs)}: ${t.source_rows ?? '?'} rows on the source, ${t.target_rows ?? '?'} on the target.`), // prettier-ignore
+    h(
+      'p',
+      {},
+      h('b', {}, t.table),
+      t.compared_at === null
+        ? ' has not been compared.'
+        : ` compared ${ago(t.compared_at, nowMs)}: ${t.source_rows ?? '?'} rows on the source, ${t.target_rows ?? '?'} on the target.`,
+    ),
     t.reason === null ? null : h('p', {}, t.reason),
     t.ignored_columns.length === 0 ? null : h('p', {}, `Columns left out: ${t.ignored_columns.join(', ')}.`),
     shown.length === 0
@@ -101,7 +136,24 @@ function keys(t: VerifyTableJson, nowMs: number): Child {
           'table',
           {},
           h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Row'), h('th', { scope: 'col' }, 'How it differs'))),
-          h('tbody', {}, shown.map(({ kind, key }) => h('tr', {}, h('td', { class: 'mono' }, Object.entries(key).map(([n, v]) => `${n}=${v}`).join(', ')), h('td', {}, KINDS[kind])))), // prettier-ignore
+          h(
+            'tbody',
+            {},
+            shown.map(({ kind, key }) =>
+              h(
+                'tr',
+                {},
+                h(
+                  'td',
+                  { class: 'mono' },
+                  Object.entries(key)
+                    .map(([n, v]) => `${n}=${v}`)
+                    .join(', '),
+                ),
+                h('td', {}, KINDS[kind]),
+              ),
+            ),
+          ),
         ),
     more ? h('p', { class: 'soft' }, 'More keys differ: `lockgate verify` lists them.') : null,
   );

@@ -11,19 +11,43 @@ export function shape(of: Shape): Node_ {
 }
 
 const line = (d: string, width = 2.6, more: Record<string, string> = {}): Node_ =>
-  h('path', { d, fill: 'none', stroke: 'currentColor', 'stroke-width': width, 'stroke-linecap': 'round', 'stroke-linejoin': 'round', ...more }); // prettier-ignore
+  h('path', {
+    d,
+    fill: 'none',
+    stroke: 'currentColor',
+    'stroke-width': width,
+    'stroke-linecap': 'round',
+    'stroke-linejoin': 'round',
+    ...more,
+  });
 
 const PARTS: Readonly<Record<Shape, () => Node_[]>> = {
   open: () => [
     h('circle', { cx: 12, cy: 12, r: 10.5, fill: 'currentColor' }),
-    h('path', { d: 'M7 12.6l3.6 3.5L17.2 8.6', fill: 'none', stroke: 'var(--panel)', 'stroke-width': 2.8, 'stroke-linecap': 'round', 'stroke-linejoin': 'round' }), // prettier-ignore
+    h('path', {
+      d: 'M7 12.6l3.6 3.5L17.2 8.6',
+      fill: 'none',
+      stroke: 'var(--panel)',
+      'stroke-width': 2.8,
+      'stroke-linecap': 'round',
+      'stroke-linejoin': 'round',
+    }),
   ],
   closed: () => [
     h('rect', { x: 1.5, y: 1.5, width: 21, height: 21, rx: 2.5, fill: 'currentColor' }),
     h('rect', { x: 5.5, y: 10, width: 13, height: 4, rx: 1, fill: 'var(--panel)' }),
   ],
   holding: () => [
-    h('rect', { x: 2.5, y: 2.5, width: 19, height: 19, rx: 2.5, fill: 'none', stroke: 'currentColor', 'stroke-width': 2.4 }), // prettier-ignore
+    h('rect', {
+      x: 2.5,
+      y: 2.5,
+      width: 19,
+      height: 19,
+      rx: 2.5,
+      fill: 'none',
+      stroke: 'currentColor',
+      'stroke-width': 2.4,
+    }),
     h('rect', { x: 5.5, y: 12, width: 13, height: 6.5, rx: 1, fill: 'currentColor' }),
   ],
   unknown: () => [

@@ -21,7 +21,13 @@ export function hero(shown: GateShown, nowMs: number): Node_ {
     h(
       'div',
       {},
-      h('h1', { id: 'hero-title', class: 'phase' }, phase === '' ? '' : `${phase}: `, h('b', {}, phase === '' ? question.charAt(0).toUpperCase() + question.slice(1) : question), h('span', { class: 'mono soft' }, ` ${shown.gate}`)), // prettier-ignore
+      h(
+        'h1',
+        { id: 'hero-title', class: 'phase' },
+        phase === '' ? '' : `${phase}: `,
+        h('b', {}, phase === '' ? question.charAt(0).toUpperCase() + question.slice(1) : question),
+        h('span', { class: 'mono soft' }, ` ${shown.gate}`),
+      ),
       h('p', { class: 'word' }, shown.state.toUpperCase()),
       h('p', { class: 'because' }, because(shown)),
     ),

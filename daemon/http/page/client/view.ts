@@ -68,7 +68,9 @@ export function page(scene: Scene): Child[] {
       migration === undefined ? null : section(scene, migration, true),
       across(scene),
       [...model.migrations.values()].filter((m) => m !== migration).map((m) => section(scene, m, false)),
-      model.migrations.size === 0 ? h('p', { class: 'soft' }, model.asOf === null ? 'Asking the daemon …' : 'This daemon has no migrations.') : null, // prettier-ignore
+      model.migrations.size === 0
+        ? h('p', { class: 'soft' }, model.asOf === null ? 'Asking the daemon …' : 'This daemon has no migrations.')
+        : null,
     ),
   ];
 }
@@ -86,13 +88,30 @@ export function bar({ model, now, nowMs, chosen, on }: Scene): Node_ {
     h('span', { class: 'brand' }, 'lockgate'),
     daemon === null
       ? null
-      : h('p', { class: 'identity' }, h('span', {}, h('b', {}, daemon.id)), h('span', {}, daemon.version), hash === '' ? null : h('span', { title: hash }, 'config ', h('span', { class: 'mono' }, hash.slice(0, 8))), h('span', {}, daemon.role)), // prettier-ignore
+      : h(
+          'p',
+          { class: 'identity' },
+          h('span', {}, h('b', {}, daemon.id)),
+          h('span', {}, daemon.version),
+          hash === '' ? null : h('span', { title: hash }, 'config ', h('span', { class: 'mono' }, hash.slice(0, 8))),
+          h('span', {}, daemon.role),
+        ),
     h(
       'p',
       { class: `clock${live ? '' : ' stale'}`, title: 'The daemon’s clock, UTC' },
       live ? instantText(nowMs, nowMs) : '--:--:--Z',
     ),
-    h('p', { class: 'connection', 'data-connection': live ? 'live' : 'lost' }, live ? 'live' : model.connection.state === 'connecting' ? 'connecting' : model.asOf === null ? 'not connected' : 'lost'), // prettier-ignore
+    h(
+      'p',
+      { class: 'connection', 'data-connection': live ? 'live' : 'lost' },
+      live
+        ? 'live'
+        : model.connection.state === 'connecting'
+          ? 'connecting'
+          : model.asOf === null
+            ? 'not connected'
+            : 'lost',
+    ),
     h('button', { type: 'button', class: 'quiet', onclick: () => on.cycleTheme() }, THEMES[chosen.theme]),
     on.forget === null ? null : h('button', { type: 'button', class: 'quiet', onclick: on.forget }, 'Forget token'),
   );
@@ -116,7 +135,16 @@ function tabs({ model, now, chosen }: Scene): Child {
     { class: 'tabs', 'aria-label': 'Migrations' },
     [...model.migrations.values()].map((m) => {
       const worst = worstState(m.gates.map((g) => gateShown(model, `${m.name}/${g.name}`, now).state));
-      return h('a', { href: `#${m.name}`, key: m.name, 'data-tone': worst, 'aria-current': m.name === chosen.migration ? 'true' : null }, m.name); // prettier-ignore
+      return h(
+        'a',
+        {
+          href: `#${m.name}`,
+          key: m.name,
+          'data-tone': worst,
+          'aria-current': m.name === chosen.migration ? 'true' : null,
+        },
+        m.name,
+      );
     }),
   );
 }
@@ -153,10 +181,12 @@ function details(scene: Scene, m: MigrationJson): Node_ {
   const live = isLive(model, now);
   const gate = chosen.gate === null ? null : gateShown(model, chosen.gate, now);
   const names = [...(model.signals.get(m.name)?.keys() ?? [])];
-  const signals = new Map(names.flatMap((name) => {
-    const shown = signalShown(model, m.name, name, now);
-    return shown === undefined ? [] : [[name, shown] as const];
-  })); // prettier-ignore
+  const signals = new Map(
+    names.flatMap((name) => {
+      const shown = signalShown(model, m.name, name, now);
+      return shown === undefined ? [] : [[name, shown] as const];
+    }),
+  );
   const fence = fenceShown(model, m.name, now);
   return h(
     'div',
@@ -166,7 +196,13 @@ function details(scene: Scene, m: MigrationJson): Node_ {
       { class: 'column' },
       gate === null ? null : conditionsPanel(gate.gate, gate.verdict, gate.doubt === null, nowMs),
       lagPanel(m, live, on),
-      verifyPanel({ verify: model.verify.get(m.name) ?? null, known: live, nowMs, chosen: chosen.table, choose: (t) => on.selectTable(t) }), // prettier-ignore
+      verifyPanel({
+        verify: model.verify.get(m.name) ?? null,
+        known: live,
+        nowMs,
+        chosen: chosen.table,
+        choose: (t) => on.selectTable(t),
+      }),
       journalPanel(model.journal, m.name, live),
     ),
     h(
@@ -186,7 +222,17 @@ function lagPanel(m: MigrationJson, live: boolean, on: Handlers): Node_ {
     'section',
     { class: 'panel', 'aria-labelledby': 'lag-title' },
     h('h2', { id: 'lag-title' }, 'Lag', h('span', {}, 'upper bound, UTC; a gap is time without an observation')),
-    h('div', { class: live ? '' : 'stale' }, h('div', { class: 'chart', key: `chart-${m.name}`, role: 'img', 'aria-label': 'Lag of both directions over time; the present values are under Both sides', mount: on.mountChart as unknown as () => void })), // prettier-ignore
+    h(
+      'div',
+      { class: live ? '' : 'stale' },
+      h('div', {
+        class: 'chart',
+        key: `chart-${m.name}`,
+        role: 'img',
+        'aria-label': 'Lag of both directions over time; the present values are under Both sides',
+        mount: on.mountChart as unknown as () => void,
+      }),
+    ),
     h(
       'p',
       { class: 'legend' },
@@ -203,8 +249,26 @@ function actionsPanel({ model, on }: Scene, m: MigrationJson, live: boolean): No
     'section',
     { class: 'panel', 'aria-labelledby': 'actions-title' },
     h('h2', { id: 'actions-title' }, 'Declare'),
-    h('div', { class: 'actions' }, possibleActions(m, model.fences.get(m.name)?.[0] ?? null).map((action) => h('button', { key: action, type: 'button', 'data-action': action, disabled: !live, onclick: () => on.act(action) }, ACTION_LABELS[action]))), // prettier-ignore
-    h('p', { class: 'soft', style: { 'margin-top': '0.6rem' } }, !live ? 'The connection is lost: nothing can be declared.' : operator ? 'Each asks before it does anything. To force a change of direction there is the command line.' : 'These need an operator’s token; yours is a reader’s.'), // prettier-ignore
+    h(
+      'div',
+      { class: 'actions' },
+      possibleActions(m, model.fences.get(m.name)?.[0] ?? null).map((action) =>
+        h(
+          'button',
+          { key: action, type: 'button', 'data-action': action, disabled: !live, onclick: () => on.act(action) },
+          ACTION_LABELS[action],
+        ),
+      ),
+    ),
+    h(
+      'p',
+      { class: 'soft', style: { 'margin-top': '0.6rem' } },
+      !live
+        ? 'The connection is lost: nothing can be declared.'
+        : operator
+          ? 'Each asks before it does anything. To force a change of direction there is the command line.'
+          : 'These need an operator’s token; yours is a reader’s.',
+    ),
   );
 }
 
