@@ -19,6 +19,13 @@ const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/
 /** Everything of WCAG A and AA in all versions, and what is good practice. */
 const AXE_TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 
+/** A gate's element. */
+export interface GateElement {
+  id: string;
+  state: string;
+  text: string;
+}
+
 /** A page of the status page, and what went wrong in it. */
 export interface OpenPage {
   readonly page: Page;
@@ -27,6 +34,8 @@ export interface OpenPage {
   /** Bytes that came for the document and its files. */
   weight(): number;
   give(token: string, remember?: boolean): Promise<void>;
+  /** Every element of a gate, in the order of the page. */
+  gates(): Promise<GateElement[]>;
   /** The state of a gate as the page shows it. */
   gate(id?: string): Promise<string | null>;
   connection(): Promise<string | null>;
@@ -85,7 +94,6 @@ async function until(what: string, timeoutMs: number, is: () => Promise<boolean>
 
 async function openPage(browser: TestBrowser, url: string, options: BrowserContextOptions = {}): Promise<OpenPage> {
   const context = await browser.context({ viewport: { width: 1280, height: 900 }, ...options });
-  // axe is injected by the test and may do what the page may not; it comes into a world of its own.
   const page = await context.newPage();
   const troubles: string[] = [];
   let weight = 0;
@@ -128,7 +136,13 @@ async function openPage(browser: TestBrowser, url: string, options: BrowserConte
       until(`the page to be ${state}`, timeoutMs, async () => (await connection()) === state),
     untilGate: (state, timeoutMs = 10_000, id = FLIP) =>
       until(`the page to show ${id} ${state}`, timeoutMs, async () => (await gate(id)) === state),
-    shot: async (name) => void (await page.screenshot({ path: `${artifacts}${name}.png`, fullPage: true })),
+    gates: () =>
+      page.evaluate<GateElement[]>(
+        `[...document.querySelectorAll('[data-gate]')].map((e) => ({ id: e.dataset.gate, state: e.dataset.state, text: e.textContent }))`,
+      ),
+    async shot(name) {
+      await page.screenshot({ path: `${artifacts}${name}.png`, fullPage: true });
+    },
     axe: () => findings(page),
     overflow: () =>
       page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth'),

@@ -5,6 +5,9 @@ import type { LagBound, LagSeries } from './lag-series.js';
 /** Below this a logarithm says nothing that a person needs. */
 const FLOOR_S = 0.001;
 const HEIGHT = 260;
+/** As uPlot spells it. */
+// eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the enum exists in uPlot's types alone
+const LOGARITHMIC = 3 as uPlot.Scale.Distr;
 
 /** A chart in an element; it fits the element's width and the page's colours. */
 export class LagChart {
@@ -54,7 +57,7 @@ export class LagChart {
       legend: { show: false },
       scales: {
         x: { time: true },
-        y: { distr: 3, range: (_plot, _low, high) => this.#range(high) },
+        y: { distr: LOGARITHMIC, range: (_plot, _low, high) => this.#range(high) },
       },
       axes: [
         {

@@ -6,7 +6,10 @@ export const browserClock: LiveClock = {
   now: () => ({ monotonicMs: performance.now(), wallMs: Date.now() }),
   sleep: (ms, signal) =>
     new Promise((resolve) => {
-      if (signal?.aborted === true) return resolve();
+      if (signal?.aborted === true) {
+        resolve();
+        return;
+      }
       const done = (): void => {
         clearTimeout(timer);
         signal?.removeEventListener('abort', done);

@@ -3,10 +3,12 @@
  * that fits already, so that focus, selection and open dialogs stay. Text only ever becomes text.
  */
 
-/** An attribute, or what is set by another way: handlers (`on…`), `style` (custom properties), properties of fields. */
+/** Attributes, and what is set in another way: handlers (`on…`), `style` (properties by name), `mount`, `key`. */
 export type Props = Readonly<Record<string, Value>>;
-type Value = string | number | boolean | null | undefined | Handler | Readonly<Record<string, string>>;
+type Value = string | number | boolean | null | undefined | Handler | Mount | Readonly<Record<string, string>>;
 type Handler = (event: Event) => void;
+/** Called with the element once it is made. */
+type Mount = (element: Element) => void;
 
 /** An element to be, a text, or nothing. */
 export type Child = Node_ | string | number | null | false | undefined;
@@ -30,7 +32,16 @@ const listening = new WeakMap<Element, Map<string, Handler>>();
  * then owns its content.
  */
 export function h(tag: string, props: Props = {}, ...children: readonly (Child | readonly Child[])[]): Node_ {
-  return { tag, props, children: children.flat() as Child[] };
+  const flat: Child[] = [];
+  for (const child of children) {
+    if (isList(child)) flat.push(...child);
+    else flat.push(child);
+  }
+  return { tag, props, children: flat };
+}
+
+function isList(child: Child | readonly Child[]): child is readonly Child[] {
+  return Array.isArray(child);
 }
 
 /** Makes the children of an element what they are to be. */
@@ -77,7 +88,7 @@ function create(node: Node_): Element {
   const element = SVG_TAGS.has(node.tag) ? document.createElementNS(SVG, node.tag) : document.createElement(node.tag);
   update(element, node);
   const mount = node.props['mount'];
-  if (typeof mount === 'function') (mount as unknown as (element: Element) => void)(element);
+  if (typeof mount === 'function') (mount as Mount)(element);
   return element;
 }
 
@@ -93,7 +104,7 @@ function update(element: Element, node: Node_): void {
 
 function set(element: Element, name: string, before: Value, after: Value): void {
   if (name.startsWith('on')) {
-    listen(element, name.slice(2), typeof after === 'function' ? after : null);
+    listen(element, name.slice(2), typeof after === 'function' ? (after as Handler) : null);
     return;
   }
   if (name === 'style') {
@@ -112,8 +123,8 @@ function set(element: Element, name: string, before: Value, after: Value): void 
 
 /** One listener an element and event, which calls the newest handler. */
 function listen(element: Element, event: string, handler: Handler | null): void {
-  let handlers = listening.get(element);
-  if (handlers === undefined) listening.set(element, (handlers = new Map()));
+  const handlers = listening.get(element) ?? new Map<string, Handler>();
+  listening.set(element, handlers);
   const known = handlers.has(event);
   if (handler === null) {
     handlers.delete(event);

@@ -43,18 +43,25 @@ class StatusPage {
     });
     // What lies in the background, in the back-forward cache or in a suspended machine is not looked at by anybody, and
     // must not look good at the first glance: it is drawn as lost when it goes, and asked for anew when it comes back.
-    document.addEventListener('visibilitychange', () => this.#draw());
+    document.addEventListener('visibilitychange', () => {
+      this.#draw();
+      if (document.visibilityState === 'visible' && this.#following === null && this.#refused === null) this.#connect();
+    });
     document.addEventListener('freeze', () => this.#putAside());
     document.addEventListener('resume', () => this.#connect());
     addEventListener('pagehide', () => this.#putAside());
     addEventListener('pageshow', (event) => event.persisted && this.#connect());
-    addEventListener('offline', () => this.#putAside());
-    addEventListener('online', () => this.#connect());
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#draw());
-    setInterval(() => this.#draw(), REDRAW_MS);
     this.#token = this.#needsToken ? rememberedToken() : null;
-    if (!this.#needsToken || this.#token !== null) this.#connect();
-    this.#draw();
+    this.#connect();
+    void this.#keepDrawing();
+  }
+
+  async #keepDrawing(): Promise<void> {
+    for (;;) {
+      this.#draw();
+      await browserClock.sleep(REDRAW_MS);
+    }
   }
 
   #connect(): void {

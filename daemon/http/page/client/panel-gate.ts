@@ -28,7 +28,9 @@ export function conditionsPanel(gate: string, verdict: VerdictJson | null, known
       `What ${gate.slice(gate.indexOf('/') + 1)} asks`,
       h('span', {}, known ? `${held} of ${list.length} hold` : 'as it was last known'),
     ),
-    verdict?.reason == null ? null : h('p', { class: 'alarm' }, h('b', {}, 'Held back'), verdict.reason),
+    verdict === null || verdict.reason === null
+      ? null
+      : h('p', { class: 'alarm' }, h('b', {}, 'Held back'), verdict.reason),
     h(
       'ul',
       { class: `conditions${known ? '' : ' stale'}` },

@@ -47,7 +47,7 @@ export function alertsPanel(alerts: MigrationJson['alerts'], known: boolean, now
 
 /** The journal of a migration and of the daemon itself. */
 export function journalPanel(entries: readonly JournalLine[], migration: string, known: boolean): Node_ {
-  const mine = entries.filter((e) => e['migration'] === migration || e['migration'] == null);
+  const mine = entries.filter((e) => e['migration'] === migration || (e['migration'] ?? null) === null);
   return h(
     'section',
     { class: 'panel', 'aria-labelledby': 'journal-title' },

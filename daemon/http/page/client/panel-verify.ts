@@ -52,8 +52,8 @@ export function verifyPanel({ verify, known, nowMs, chosen, choose }: VerifyPart
       verify === null || verify.configured === false
         ? h('p', { class: 'soft' }, 'Verification is not configured for this migration: nobody compares the data.')
         : null,
-      verify?.running == null ? lastPass(verify, nowMs) : running(verify.running),
-      verify?.narrower == null ? null : h('p', { class: 'soft' }, verify.narrower),
+      verify === null || verify.running === null ? lastPass(verify, nowMs) : running(verify.running),
+      verify === null || verify.narrower === null ? null : h('p', { class: 'soft' }, verify.narrower),
       h(
         'div',
         { class: 'map' },

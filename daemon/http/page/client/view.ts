@@ -41,7 +41,7 @@ export interface Handlers {
   cycleTheme(): void;
   forget: (() => void) | null;
   act(action: ActionName): void;
-  mountChart(element: Element): void;
+  mountChart: (element: Element) => void;
 }
 
 /** What is drawn. `nowMs` is the daemon's time of day, as well as it is known. */
@@ -230,7 +230,7 @@ function lagPanel(m: MigrationJson, live: boolean, on: Handlers): Node_ {
         key: `chart-${m.name}`,
         role: 'img',
         'aria-label': 'Lag of both directions over time; the present values are under Both sides',
-        mount: on.mountChart as unknown as () => void,
+        mount: on.mountChart,
       }),
     ),
     h(
