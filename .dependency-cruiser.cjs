@@ -65,14 +65,16 @@ module.exports = {
     },
     {
       name: 'daemon-parts-meet-in-app',
-      comment: 'config, http, publish, store, lifecycle and cli know the core, the ports, themselves and the live model.',
+      comment:
+        'config, http, publish, store, lifecycle and cli know the core, the ports, themselves and the live model.',
       severity: 'error',
       from: { path: '^daemon/(config|http|publish|store|lifecycle|cli)/' },
       to: { path: OURS, pathNot: ['^daemon/core/', '^daemon/$1/', '^daemon/live/', ...PORTS] },
     },
     {
       name: 'only-people-see-the-live-model',
-      comment: 'The live model is for the status page and the terminal; the daemon itself has the truth and needs no copy.',
+      comment:
+        'The live model is for the status page and the terminal; the daemon itself has the truth and needs no copy.',
       severity: 'error',
       from: { path: '^(daemon|collectors|alerts)/', pathNot: '^daemon/(live|cli|http/page)/' },
       to: { path: '^daemon/live/' },

@@ -28,7 +28,8 @@ export function journalRoutes({ port }: HttpContext): Route[] {
       handle(_request, reply, { query }) {
         const page = readPage(query);
         const { kind, migration, gate, order } = query;
-        if (order !== undefined && order !== 'newest') throw new Problem(400, 'invalid_order', 'order can only be `newest`');
+        if (order !== undefined && order !== 'newest')
+          throw new Problem(400, 'invalid_order', 'order can only be `newest`');
         const entries = port.journal({
           ...page,
           ...(kind === undefined ? {} : { kind }),

@@ -1,7 +1,7 @@
 /** A daemon over a real pair that replicates both ways, and a browser that looks at its status page. */
-import { mkdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import axe from 'axe-core';
 import type { BrowserContextOptions, Page } from 'playwright-core';
 import type { GateState, VerdictJson } from '../../daemon/http/port.js';
 import { waitFor } from '../../deploy/demo/run-folder.js';
@@ -15,7 +15,6 @@ export const OPERATOR = 'an-operators-secret';
 export const FLIP = 'shop/flip-writes';
 
 const artifacts = fileURLToPath(new URL('../artifacts/page/', import.meta.url));
-const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 /** Everything of WCAG A and AA in all versions, and what is good practice. */
 const AXE_TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 
@@ -157,7 +156,7 @@ interface AxeResult {
 async function findings(page: Page): Promise<string[]> {
   // By the protocol of the debugger, which the page's policy does not bind.
   const session = await page.context().newCDPSession(page);
-  await session.send('Runtime.evaluate', { expression: axeSource });
+  await session.send('Runtime.evaluate', { expression: axe.source });
   const run = `axe.run(document, { runOnly: ${JSON.stringify(AXE_TAGS)}, resultTypes: ['violations'] })`;
   const { result } = await session.send('Runtime.evaluate', {
     expression: run,
