@@ -20,7 +20,12 @@ const TONES: Readonly<Record<FenceJson['state'], 'open' | 'closed' | 'unknown'>>
 export function fencePanel(shown: FenceShown | null, nowMs: number): Node_ {
   return h(
     'section',
-    { class: 'panel', 'aria-labelledby': 'fence-title', 'data-fence': shown === null ? 'none' : shown.state },
+    {
+      key: 'fence',
+      class: 'panel',
+      'aria-labelledby': 'fence-title',
+      'data-fence': shown === null ? 'none' : shown.state,
+    },
     h(
       'h2',
       { id: 'fence-title' },

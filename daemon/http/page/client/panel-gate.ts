@@ -21,7 +21,7 @@ export function conditionsPanel(gate: string, verdict: VerdictJson | null, known
   const held = list.filter((c) => c.state === 'held').length;
   return h(
     'section',
-    { class: 'panel', 'aria-labelledby': 'conditions-title' },
+    { key: 'conditions', class: 'panel', 'aria-labelledby': 'conditions-title' },
     h(
       'h2',
       { id: 'conditions-title' },

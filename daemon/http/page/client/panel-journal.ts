@@ -11,7 +11,7 @@ import { ago } from './panel-gate.js';
 export function alertsPanel(alerts: MigrationJson['alerts'], known: boolean, nowMs: number): Node_ {
   return h(
     'section',
-    { class: 'panel', 'aria-labelledby': 'alerts-title' },
+    { key: 'alerts', class: 'panel', 'aria-labelledby': 'alerts-title' },
     h(
       'h2',
       { id: 'alerts-title' },
@@ -50,7 +50,7 @@ export function journalPanel(entries: readonly JournalLine[], migration: string,
   const mine = entries.filter((e) => e['migration'] === migration || (e['migration'] ?? null) === null);
   return h(
     'section',
-    { class: 'panel', 'aria-labelledby': 'journal-title' },
+    { key: 'journal', class: 'panel', 'aria-labelledby': 'journal-title' },
     h('h2', { id: 'journal-title' }, 'Journal', h('span', {}, 'newest first, UTC')),
     h(
       'ol',

@@ -28,7 +28,7 @@ export function sidesPanel(parts: SidesParts): Node_ {
   const [eta, high] = [signals.get(`${link}.drain_eta`), signals.get(`${link}.drain_eta_high`)];
   return h(
     'section',
-    { class: 'panel', 'aria-labelledby': 'sides-title' },
+    { key: 'sides', class: 'panel', 'aria-labelledby': 'sides-title' },
     h('h2', { id: 'sides-title' }, 'Both sides', h('span', {}, m.epoch === null ? '' : `epoch ${m.epoch}`)),
     h(
       'div',

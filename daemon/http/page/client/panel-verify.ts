@@ -33,7 +33,7 @@ export function verifyPanel({ verify, known, nowMs, chosen, choose }: VerifyPart
   const table = tables.find((t) => t.table === chosen) ?? null;
   return h(
     'section',
-    { class: 'panel', 'aria-labelledby': 'verify-title' },
+    { key: 'verify', class: 'panel', 'aria-labelledby': 'verify-title' },
     h(
       'h2',
       { id: 'verify-title' },
@@ -56,7 +56,7 @@ export function verifyPanel({ verify, known, nowMs, chosen, choose }: VerifyPart
       verify === null || verify.narrower === null ? null : h('p', { class: 'soft' }, verify.narrower),
       h(
         'div',
-        { class: 'map' },
+        { key: 'map', class: 'map' },
         tables.map((t) => cell(t, known, t.table === chosen, () => choose(t.table === chosen ? null : t.table))),
       ),
       table === null ? null : keys(table, nowMs),
@@ -70,7 +70,7 @@ function running(r: NonNullable<VerifyJson['running']>): Child {
   const eta = r.eta_seconds === null ? '' : `, about ${durationText(r.eta_seconds)} to go`;
   return h(
     'div',
-    {},
+    { key: 'running' },
     h(
       'p',
       {},
@@ -88,7 +88,7 @@ function lastPass(verify: VerifyJson | null, nowMs: number): Child {
   const next = verify.next_at === null ? '' : `; the next at ${verify.next_at.slice(11, 16)}Z`;
   return h(
     'p',
-    { class: 'soft' },
+    { key: 'last', class: 'soft' },
     `Last pass ${last.complete ? 'complete' : 'NOT complete'}, ended ${ago(last.ended_at, nowMs)}${last.reason === null ? '' : `: ${last.reason}`}${next}`,
   );
 }
@@ -119,7 +119,7 @@ function keys(t: VerifyTableJson, nowMs: number): Child {
   const more = t.mismatches.length > shown.length || t.mismatches_truncated;
   return h(
     'div',
-    { class: 'keys', tabindex: '0', role: 'region', 'aria-label': `Comparison of ${t.table}` },
+    { key: 'keys', class: 'keys', tabindex: '0', role: 'region', 'aria-label': `Comparison of ${t.table}` },
     h(
       'p',
       {},

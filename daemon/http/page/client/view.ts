@@ -220,7 +220,7 @@ function details(scene: Scene, m: MigrationJson): Node_ {
 function lagPanel(m: MigrationJson, live: boolean, on: Handlers): Node_ {
   return h(
     'section',
-    { class: 'panel', 'aria-labelledby': 'lag-title' },
+    { key: 'lag', class: 'panel', 'aria-labelledby': 'lag-title' },
     h('h2', { id: 'lag-title' }, 'Lag', h('span', {}, 'upper bound, UTC; a gap is time without an observation')),
     h(
       'div',
@@ -247,7 +247,7 @@ function actionsPanel({ model, on }: Scene, m: MigrationJson, live: boolean): No
   const operator = model.daemon?.role === 'operator';
   return h(
     'section',
-    { class: 'panel', 'aria-labelledby': 'actions-title' },
+    { key: 'actions', class: 'panel', 'aria-labelledby': 'actions-title' },
     h('h2', { id: 'actions-title' }, 'Declare'),
     h(
       'div',
