@@ -30,6 +30,8 @@ export interface OpenPage {
   readonly page: Page;
   /** Errors on the console, exceptions, violations of the policy, and addresses of other servers that were asked for. */
   readonly troubles: string[];
+  /** When anything was painted first, milliseconds after the page was asked for. */
+  firstPaint(): Promise<number>;
   /** Bytes that came for the document and its files. */
   weight(): number;
   give(token: string, remember?: boolean): Promise<void>;
@@ -123,6 +125,7 @@ async function openPage(browser: TestBrowser, url: string, options: BrowserConte
   return {
     page,
     troubles,
+    firstPaint: () => page.evaluate<number>("performance.getEntriesByName('first-contentful-paint')[0].startTime"),
     weight: () => weight,
     async give(token, remember = false) {
       await page.fill('input[type=password]', token);
