@@ -17,6 +17,8 @@ import { bar, page, refusedNote, tokenForm, type Chosen, type Handlers, type Sce
 
 /** Ages, countdowns, and above all silence: how often it is looked whether what is shown may still be shown. */
 const REDRAW_MS = 250;
+/** A pause of a quarter of a second that took so long was held back. */
+const HELD_BACK_MS = 750;
 const NEXT_THEME: Readonly<Record<Theme, Theme>> = { auto: 'dark', dark: 'light', light: 'auto' };
 
 class StatusPage {
@@ -30,6 +32,8 @@ class StatusPage {
   #following: AbortController | null = null;
   /** The person chose the gate; otherwise it is the one that matters now. */
   #gateChosen = false;
+  /** The browser holds timers back, as it does in the background. */
+  #heldBack = false;
   #offsetMs: number | null = null;
   #chart: { element: Element; chart: LagChart; drawn: string } | null = null;
   #dialog: ActionDialog | null = null;
@@ -41,8 +45,8 @@ class StatusPage {
       this.#readHash();
       this.#draw();
     });
-    // What lies in the background, in the back-forward cache or in a suspended machine is not looked at by anybody, and
-    // must not look good at the first glance: it is drawn as lost when it goes, and asked for anew when it comes back.
+    // What lies in the back-forward cache, in a frozen tab or a suspended machine must not look good at the first glance:
+    // it is drawn as lost when it goes, and asked for anew when it comes back.
     document.addEventListener('visibilitychange', () => {
       this.#draw();
       if (document.visibilityState === 'visible' && this.#following === null && this.#refused === null) this.#connect();
@@ -60,7 +64,9 @@ class StatusPage {
   async #keepDrawing(): Promise<void> {
     for (;;) {
       this.#draw();
+      const { monotonicMs } = browserClock.now();
       await browserClock.sleep(REDRAW_MS);
+      this.#heldBack = browserClock.now().monotonicMs - monotonicMs > HELD_BACK_MS;
     }
   }
 
@@ -128,9 +134,10 @@ class StatusPage {
 
   #draw(): void {
     const now = browserClock.now();
-    // Whoever comes back to the tab sees a loss first, and then what is so.
-    const hidden = document.visibilityState === 'hidden' && this.#model.connection.state !== 'lost';
-    const model = hidden ? lose(this.#model, 'this tab is in the background', now) : this.#model;
+    // In the background, with its timers held back, the page would notice silence too late: so it claims nothing, and
+    // whoever comes back sees a loss first, and then what is so.
+    const asleep = this.#heldBack && document.visibilityState === 'hidden' && this.#model.connection.state !== 'lost';
+    const model = asleep ? lose(this.#model, 'this tab is in the background', now) : this.#model;
     const live = isLive(model, now);
     if (model.clock !== null) this.#offsetMs = serverNow(model.clock, now.monotonicMs) - now.monotonicMs;
     const nowMs = this.#offsetMs === null ? now.wallMs : now.monotonicMs + this.#offsetMs;
@@ -145,7 +152,7 @@ class StatusPage {
     this.#dialog?.render();
     const gate = this.#chosen.gate === null ? null : gateShown(model, this.#chosen.gate, now);
     document.title = gate === null ? 'lockgate' : `${live ? gate.state.toUpperCase() : 'LOST'} ${gate.gate} – lockgate`;
-    if (!hidden) this.#announcer.look(model, now);
+    if (!asleep) this.#announcer.look(model, now);
   }
 
   /** A migration and a gate are always selected once there are any; while nothing is known for sure, they stay. */
@@ -164,6 +171,11 @@ class StatusPage {
   }
 
   #takeToken(token: string, remember: boolean): void {
+    if (/[^\x21-\x7e]/.test(token)) {
+      this.#refused = 'it has characters that no token has';
+      this.#draw();
+      return;
+    }
     this.#token = token;
     rememberToken(remember ? token : null);
     this.#connect();

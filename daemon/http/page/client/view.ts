@@ -1,7 +1,7 @@
 /** The whole page as a function of what is known, what was chosen, and the time. */
 import type { MigrationJson } from '../../port.js';
 import type { Now } from '../../../live/connection.js';
-import type { Model } from '../../../live/model.js';
+import { NOT_YET, type Model } from '../../../live/model.js';
 import { topGates } from '../../../live/rail.js';
 import {
   connectionWords,
@@ -119,12 +119,19 @@ export function bar({ model, now, nowMs, chosen, on }: Scene): Node_ {
 
 function banner(model: Model, now: Now): Child {
   const doubt = doubtOf(model, now);
-  if (doubt === null || model.asOf === null) return null;
+  if (doubt === null) return null;
+  const { connection: c } = model;
+  // Nothing was ever known: while that is being asked for there is nothing to warn of.
+  if (model.asOf === null && (c.state !== 'lost' || c.reason === NOT_YET)) return null;
   return h(
     'div',
     { class: 'banner', role: 'alert', key: 'banner' },
     `${doubt.charAt(0).toUpperCase()}${doubt.slice(1)}. Every gate is unknown.`,
-    h('small', {}, `${connectionWords(model, now)}. Trying again; what is greyed below was true then.`),
+    h(
+      'small',
+      {},
+      `${connectionWords(model, now)}. Trying again${model.asOf === null ? '' : '; what is greyed below was true then'}.`,
+    ),
   );
 }
 
