@@ -66,7 +66,7 @@ function side({ migration: m, signals, known }: SidesParts, which: 'source' | 't
   const active = m.direction !== 'unknown' && (m.direction === 'forward') === (which === 'source');
   const flag = (name: string, yes: string, no: string): string => {
     const signal = signals.get(`${which}.${name}`);
-    if (signal?.state !== 'ok' || signal.value === null) return `? not known whether ${yes}`;
+    if (signal?.state !== 'ok' || signal.value === null) return `? ${yes}: not known`;
     return signal.value === 1 ? `✓ ${yes}` : `✕ ${no}`;
   };
   const strays = strayWords(s.stray_writes.count, active ? null : signals.get('standby.stray_writes'), known);
