@@ -11,6 +11,14 @@ import { SystemClock } from './lifecycle/clock.js';
 /** What may still be open when a command is done (a leak) gets this long, so that it cannot keep the process for ever. */
 const LINGER_MS = 2000;
 
+/** What gives the terminal back at the end of the process, however that comes. */
+const endings = new Set<() => void>();
+function giveBack(): void {
+  for (const ending of endings) ending();
+  endings.clear();
+}
+process.on('exit', giveBack);
+
 const terminal: Terminal = {
   size: () => ({ columns: process.stdout.columns, rows: process.stdout.rows }),
   onResize: (listener) => {
@@ -26,12 +34,16 @@ const terminal: Terminal = {
   },
   atEnd: (text) => {
     const restore = (): void => {
-      if (process.stdin.isTTY) process.stdin.setRawMode(false);
-      // At the very end nothing is written any more but what is written at once.
-      writeSync(1, text);
+      try {
+        if (process.stdin.isTTY) process.stdin.setRawMode(false);
+        // At the very end nothing is written any more but what is written at once.
+        writeSync(1, text);
+      } catch {
+        // The terminal itself is gone.
+      }
     };
-    process.on('exit', restore);
-    return () => void process.off('exit', restore);
+    endings.add(restore);
+    return () => void endings.delete(restore);
   },
 };
 
@@ -101,6 +113,8 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 process.on('uncaughtException', (error) => {
+  // First, for what is written to the screen that is left is gone with it.
+  giveBack();
   process.stderr.write(`lockgate: a bug, ending: ${messageOf(error)}\n`);
   process.exit(EXIT.crashed);
 });

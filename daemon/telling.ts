@@ -60,7 +60,8 @@ export class Telling {
   private isNews({ gate, state, since, config_hash, reason, conditions }: VerdictJson): boolean {
     const text = JSON.stringify([
       ...[state, since, config_hash, reason],
-      ...conditions.map((c) => [c.text, c.state, c.last_broken?.at, c.reason]),
+      // While it is broken it is last broken at this moment, again and again: that is no news.
+      ...conditions.map((c) => [c.text, c.state, c.state === 'broken' ? null : c.last_broken?.at, c.reason]),
     ]);
     if (this.verdicts.get(gate) === text) return false;
     this.verdicts.set(gate, text);

@@ -59,6 +59,10 @@ async function watch(io: Io, options: WatchOptions, signal: AbortSignal): Promis
   const stop = new AbortController();
   const end = (): void => stop.abort();
   signal.addEventListener('abort', end, { once: true });
+  // Whose terminal was closed has nobody to show anything to.
+  const undo = io.onSignal((name) => {
+    if (name === 'SIGHUP') end();
+  });
   const now = (): Now => ({ monotonicMs: io.clock.monotonicNow() / 1000, wallMs: io.clock.wallNow() });
   const clock: LiveClock = { now, sleep: (ms, s) => io.clock.sleep(ms, s) };
   const watched: Watched[] = daemons.map(({ url }) => ({ url, model: nothing(now()) }));
@@ -90,6 +94,7 @@ async function watch(io: Io, options: WatchOptions, signal: AbortSignal): Promis
     return worst(await Promise.all(ends));
   } finally {
     end();
+    undo();
     shows.close();
     signal.removeEventListener('abort', end);
   }

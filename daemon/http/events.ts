@@ -3,13 +3,15 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { LIMITS } from './limits.js';
 import type { DaemonEvent } from './port.js';
-import { notFound, overloaded } from './problem.js';
+import { notFound, overloaded, Problem } from './problem.js';
 import type { Query } from './query.js';
 import type { Caller, HttpContext, Route } from './route.js';
 
 interface Client {
   response: ServerResponse;
   migration: string | null;
+  /** Whether it wants to be told every second how each gate is judged: only those who show it to people do. */
+  verdicts: boolean;
 }
 
 /**
@@ -61,8 +63,16 @@ export class EventStreams {
         operationId: 'streamEvents',
         tag: 'events',
         summary:
-          'Server-sent events: signal, gate, direction, fence, verify, journal; verdicts, every second, with how each gate was judged; reset when events were missed and all must be fetched again',
-        query: [{ name: 'migration', description: 'Only events of this migration', schema: { type: 'string' } }],
+          'Server-sent events: signal, gate, direction, fence, verify, journal; reset when events were missed and all must be fetched again',
+        query: [
+          { name: 'migration', description: 'Only events of this migration', schema: { type: 'string' } },
+          {
+            name: 'include',
+            description:
+              '`verdicts`: besides, every second and without an id, an event `verdicts` with how each gate is judged at that moment',
+            schema: { type: 'string', enum: ['verdicts'] },
+          },
+        ],
         responses: {
           200: { description: 'The stream', content: { type: 'text/event-stream', schema: { type: 'string' } } },
         },
@@ -74,6 +84,10 @@ export class EventStreams {
   #open(request: FastifyRequest, reply: FastifyReply, query: Query, caller: Caller): void {
     const { port } = this.#context;
     const migration = query['migration'] ?? null;
+    const { include } = query;
+    if (include !== undefined && include !== 'verdicts') {
+      throw new Problem(400, 'invalid_include', 'only `verdicts` can be included');
+    }
     if (migration !== null && port.migration(migration) === undefined) throw notFound('migration', migration);
     if (this.#clients.size >= this.#limits.clients) {
       throw overloaded('too_many_event_clients', 'too many clients read events', LIMITS.retryAfterSeconds);
@@ -96,7 +110,7 @@ export class EventStreams {
       'x-lockgate-version': port.version,
       'x-lockgate-role': caller.role,
     });
-    const client: Client = { response, migration };
+    const client: Client = { response, migration, verdicts: include === 'verdicts' };
     response.on('close', () => this.#forget(client));
     response.on('error', () => this.#forget(client));
     response.write(`retry: 2000\n: lockgate ${port.id}\n\n${missed}`);
@@ -130,7 +144,10 @@ export class EventStreams {
       this.#context.log.error({ event: event.event, err: error }, 'event cannot be sent');
       return;
     }
-    for (const client of this.#clients) if (concerns(event, client.migration)) this.#send(client, frame);
+    for (const client of this.#clients) {
+      if (event.event === 'verdicts' && !client.verdicts) continue;
+      if (concerns(event, client.migration)) this.#send(client, frame);
+    }
   }
 
   #send(client: Client, frame: string): void {

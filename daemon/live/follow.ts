@@ -23,7 +23,7 @@ export interface LiveStream extends LiveAnswer {
   chunks: AsyncIterable<string>;
 }
 
-/** How a daemon is reached. Paths begin with `/v1`. Both methods reject with an Error in words when nothing answers. */
+/** How a daemon is reached. Paths begin with `/v1`, and may have a query. Both methods reject with an Error in words when nothing answers. */
 export interface LiveTransport {
   get(path: string, signal: AbortSignal): Promise<LiveAnswer>;
   stream(path: string, signal: AbortSignal): Promise<LiveStream>;
@@ -150,7 +150,7 @@ class Attempt {
     const { transport, clock } = this.f;
     const { signal } = this.#end;
     try {
-      const stream = await transport.stream('/v1/events', signal);
+      const stream = await transport.stream('/v1/events?include=verdicts', signal);
       if (stream.status !== 200) {
         const detail = isObject(stream.json) ? textOr(stream.json['detail'], '') : '';
         this.#lose(detail === '' ? `/v1/events answered ${stream.status}` : detail, [401, 403].includes(stream.status));

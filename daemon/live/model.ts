@@ -57,13 +57,10 @@ export interface Model {
 /** What is fetched first; each migration brings more. */
 export const BASE: readonly Resource[] = ['gates', 'migrations', 'journal'];
 
-/** The reason of a connection that nobody has tried yet. */
-export const NOT_YET = 'not connected yet';
-
 /** Nothing is known yet. */
 export function nothing(now: Now): Model {
   return {
-    connection: { state: 'lost', since: now, reason: NOT_YET, refused: false },
+    connection: { state: 'connecting', since: now, opened: false, after: null },
     ...{ looked: now, heardMs: now.monotonicMs, asOf: null, daemon: null, clock: null },
     ...{ gates: new Map(), migrations: new Map(), signals: new Map(), verify: new Map(), fences: new Map() },
     ...{ journal: [], lag: new Map(), wants: new Map(), pending: [] },

@@ -70,10 +70,9 @@ export function presentGate(model: Model, migration: MigrationJson, now: Now): s
     return 'drained';
   }
   if (migration.direction === 'reverse') {
-    const after = ['ramp', 'decommission'].filter(has);
-    const next = after.find((name) => !isOpen(name)) ?? after.at(-1);
-    // What is open for months on end is less news than that more traffic may move now.
-    if (next === 'decommission' && has('ramp')) return 'ramp';
+    // That more traffic may move is what matters until the old side may go, which takes its time.
+    const after = ['decommission', 'ramp'].filter(has);
+    const next = after.find(isOpen) ?? after.at(-1);
     if (next !== undefined) return next;
   }
   const before = phases.filter((p) => p.number !== null && p.number <= 5).flatMap((p) => p.gates.filter((g) => g !== 'drained')); // prettier-ignore

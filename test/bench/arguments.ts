@@ -1,5 +1,17 @@
 /** The measurements there are, in the order in which they run. */
-export const SECTIONS = ['core', 'check', 'lag', 'gate', 'links', 'cost', 'drain', 'week', 'mysql', 'verify'] as const;
+export const SECTIONS = [
+  'core',
+  'check',
+  'lag',
+  'gate',
+  'links',
+  'cost',
+  'pages',
+  'drain',
+  'week',
+  'mysql',
+  'verify',
+] as const;
 
 export type SectionName = (typeof SECTIONS)[number];
 
@@ -24,6 +36,7 @@ with --quick. Progress goes to standard error, results to standard output.
   core    observations a second with 200 links and 300 gates, and what a verdict costs
   links   processor time and memory of the daemon with 1, 50 and 200 links
   cost    what lockgate costs the source: processor time, transactions and WAL, at rest and under load
+  pages   what fifty open status pages cost the daemon
   drain   how often the upper bound of the drain time held, over backlogs of many causes and sizes
   mysql   lag minus truth on MariaDB and MySQL, by the binlog and by polling, and what reading it costs
   verify  rows a second that verification compares, beside the databases' own scans and pt-table-checksum, and what a

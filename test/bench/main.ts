@@ -21,6 +21,8 @@ async function run(name: SectionName, context: BenchContext): Promise<SectionRes
       return (await import('./links.js')).measureLinks(context);
     case 'cost':
       return (await import('./cost.js')).measureCost(context);
+    case 'pages':
+      return (await import('./pages.js')).measurePages(context);
     case 'drain':
       return (await import('./drain.js')).measureDrain(context);
     case 'week':
@@ -38,6 +40,7 @@ async function child(name: string | undefined): Promise<void> {
   else if (name === 'bare') (await import('./check-bare.js')).serveBare();
   else if (name === 'ask') (await import('./check-load.js')).ask();
   else if (name === 'write') (await import('./verify-writer.js')).writeAsApplication();
+  else if (name === 'pages') await (await import('./pages.js')).readAsPages();
   else throw new Error(`no part ${String(name)}`);
 }
 

@@ -64,6 +64,22 @@ describe('events', () => {
     expect((await running.ask('/v1/events?migration=none')).status).toBe(404);
   });
 
+  it('tell how gates are judged every second to those who ask for it, without an id', async () => {
+    running = await startServer();
+    const plain = await listen();
+    const asking = await listen('/v1/events?include=verdicts');
+    const shop = await listen('/v1/events?include=verdicts&migration=shop');
+    running.port.pass('verdicts', { migration: null });
+    running.port.pass('verdicts', { migration: 'shop' });
+    running.port.publish('journal', { migration: 'shop' });
+    for (const client of [plain, asking, shop]) await client.until('event: journal');
+    expect(plain.events().map(([name]) => name)).toEqual(['journal']);
+    expect(asking.events().map(([name]) => name)).toEqual(['verdicts', 'verdicts', 'journal']);
+    expect(shop.events().map(([name]) => name)).toEqual(['verdicts', 'journal']);
+    expect(asking.ids()).toHaveLength(1);
+    expect((await running.ask('/v1/events?include=all')).json()['code']).toBe('invalid_include');
+  });
+
   it('resume after Last-Event-ID, nothing lost and nothing twice', async () => {
     running = await startServer();
     const first = await listen();

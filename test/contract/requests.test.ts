@@ -68,7 +68,7 @@ describe('requests', () => {
 
   it('names the parameters it knows', async () => {
     const answer = (await running.ask('/v1/journal?x=1')).json();
-    expect(answer['known']).toEqual(['since', 'limit', 'after', 'kind', 'migration', 'gate']);
+    expect(answer['known']).toEqual(['since', 'limit', 'after', 'kind', 'migration', 'gate', 'order']);
     expect(answer['detail']).toContain('since, limit, after');
   });
 
@@ -199,6 +199,9 @@ describe('resources', () => {
     expect([(second['entries'] as { id: number }[]).map((e) => e.id), second['next']]).toEqual([[4, 5], null]);
     const late = (await running.ask('/v1/journal?since=2026-11-22T00:00:03Z&kind=gate&migration=shop')).json();
     expect((late['entries'] as { id: number }[]).map((e) => e.id)).toEqual([5]);
+    const newest = (await running.ask('/v1/journal?limit=2&order=newest')).json();
+    expect((newest['entries'] as { id: number }[]).map((e) => e.id)).toEqual([4, 5]);
+    expect((await running.ask('/v1/journal?order=oldest')).json()['code']).toBe('invalid_order');
     running.port.fault = new StoreError('store_io', 'the store cannot be read');
     const broken = await running.ask('/v1/journal');
     expect([broken.status, broken.json()['code'], broken.headers['retry-after']]).toEqual([503, 'store_io', '5']);

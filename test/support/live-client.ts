@@ -27,6 +27,10 @@ export const REAL: LiveClock = {
   sleep: (ms, signal) =>
     new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
-      signal?.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true });
+      const end = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      signal?.addEventListener('abort', end, { once: true });
     }),
 };

@@ -71,6 +71,7 @@ describe('journal', () => {
     expect(ids({ since: 2 })).toEqual([b, c]);
     expect(ids({ after: a, limit: 1 })).toEqual([b]);
     expect(ids({ kind: 'gate' })).toEqual([a, b]);
+    expect(ids({ limit: 2, newest: true })).toEqual([b, c]);
     expect(ids({ migration: null })).toEqual([a]);
     expect(ids({ migration: 'shop', gate: 'all' })).toEqual([b]);
     expect(ids({ kind: "gate' OR 1=1 --" })).toEqual([]);

@@ -145,7 +145,8 @@ class StatusPage {
     const on = this.#token === null ? { ...this.#handlers, forget: null } : this.#handlers;
     const scene: Scene = { model, now, nowMs, chosen: this.#chosen, on };
     if (this.#needsToken && this.#token === null) {
-      patch(this.#shell, [bar(scene), tokenForm(this.#refused, (token, remember) => this.#takeToken(token, remember))]);
+      const idle = { ...scene, model: lose(model, 'no token', now) };
+      patch(this.#shell, [bar(idle), tokenForm(this.#refused, (token, remember) => this.#takeToken(token, remember))]);
     } else if (this.#refused !== null) patch(this.#shell, [bar(scene), refusedNote(this.#refused)]);
     else patch(this.#shell, page(scene));
     this.#drawChart(model, live, nowMs);

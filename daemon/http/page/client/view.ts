@@ -1,7 +1,7 @@
 /** The whole page as a function of what is known, what was chosen, and the time. */
 import type { MigrationJson } from '../../port.js';
 import type { Now } from '../../../live/connection.js';
-import { NOT_YET, type Model } from '../../../live/model.js';
+import type { Model } from '../../../live/model.js';
 import { topGates } from '../../../live/rail.js';
 import {
   connectionWords,
@@ -122,7 +122,7 @@ function banner(model: Model, now: Now): Child {
   if (doubt === null) return null;
   const { connection: c } = model;
   // Nothing was ever known: while that is being asked for there is nothing to warn of.
-  if (model.asOf === null && (c.state !== 'lost' || c.reason === NOT_YET)) return null;
+  if (model.asOf === null && c.state === 'connecting' && c.after === null) return null;
   return h(
     'div',
     { class: 'banner', role: 'alert', key: 'banner' },
@@ -130,7 +130,7 @@ function banner(model: Model, now: Now): Child {
     h(
       'small',
       {},
-      `${connectionWords(model, now)}. Trying again${model.asOf === null ? '' : '; what is greyed below was true then'}.`,
+      `${connectionWords(model, now).replace(/; trying again$/, '')}. Trying again${model.asOf === null ? '' : '; what is greyed below was true then'}.`,
     ),
   );
 }
