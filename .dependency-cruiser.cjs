@@ -129,9 +129,10 @@ module.exports = {
     },
     {
       name: 'production-has-its-dependencies',
-      comment: 'What ships must be listed under dependencies; development packages are not installed with it.',
+      comment:
+        'What ships must be listed under dependencies; development packages are not installed with it. The page in the browser ships as one bundled file, with what it imports inside.',
       severity: 'error',
-      from: { path: '^(daemon|collectors|alerts)/' },
+      from: { path: '^(daemon|collectors|alerts)/', pathNot: '^daemon/http/page/client/' },
       to: {
         dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'npm-optional'],
         dependencyTypesNot: ['type-only'],

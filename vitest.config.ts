@@ -17,6 +17,7 @@ const LONGEST = [
   'test/scenario/faults-18.test.ts',
   'test/integration/positions.test.ts',
   'test/scenario/operations.test.ts',
+  'test/scenario/page.test.ts',
   'test/scenario/demo.test.ts',
   'test/faults/demo.test.ts',
   'test/scenario/cutover-races.test.ts',
@@ -99,6 +100,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          globalSetup: ['test/support/built-page.ts'],
           include: ['test/unit/**/*.test.ts', 'test/contract/**/*.test.ts'],
           testTimeout: 10_000,
           hookTimeout: 10_000,

@@ -28,7 +28,8 @@ import { openapiRoute } from './openapi.js';
 import type { DaemonPort } from './port.js';
 import { overloaded, Problem, sendProblem } from './problem.js';
 import { readQuery } from './query.js';
-import { rootRoutes } from './root.js';
+import { readPage } from './page/bundle.js';
+import { pageRoutes } from './page/routes.js';
 import type { Caller, HttpContext, HttpLog, MetricsText, Route } from './route.js';
 import { verifyRoutes } from './verify.js';
 import { waitRoutes } from './wait.js';
@@ -65,6 +66,8 @@ export interface ServerOptions {
   metrics: MetricsText;
   log: HttpLog;
   clock: Clock;
+  /** Where the built page lies; unless told, in the package. */
+  pageFolder?: string;
   /** For tests; the defaults are in limits.ts. */
   limits?: { waiters?: number; eventClients?: number; eventBacklogBytes?: number };
 }
@@ -81,7 +84,11 @@ export async function createServer(port: DaemonPort, options: ServerOptions): Pr
     clients: limits.eventClients ?? LIMITS.eventClients,
     backlogBytes: limits.eventBacklogBytes ?? LIMITS.eventBacklogBytes,
   });
-  const routes = allRoutes(context, metrics, waiters, events);
+  const page = readPage(options.pageFolder);
+  if ('missing' in page) log.warn({ reason: page.missing }, 'the status page was not built; everything else is there');
+  let needsToken = config.auth !== null;
+  const shown = pageRoutes(page, () => (needsToken ? 'token' : 'none'));
+  const routes = allRoutes(context, metrics, waiters, events, shown);
   let gatekeeper = createGatekeeper(config, clock, log);
   const guard: Guard = (request, access) => {
     if (closing.signal.aborted && access !== 'open') {
@@ -116,6 +123,7 @@ export async function createServer(port: DaemonPort, options: ServerOptions): Pr
     reload(next) {
       if (raw instanceof https.Server && next.tls !== null) raw.setSecureContext(readTls(next.tls));
       gatekeeper = createGatekeeper(next, clock, log);
+      needsToken = next.auth !== null;
       // Whoever streams was admitted by the old tokens.
       events.end();
     },
@@ -147,7 +155,13 @@ export async function createServer(port: DaemonPort, options: ServerOptions): Pr
 /** Admits a request to a route or throws a Problem. */
 type Guard = (request: http.IncomingMessage, access: Route['access']) => Caller;
 
-function allRoutes(context: HttpContext, metrics: MetricsText, waiters: WaitingRoom, events: EventStreams): Route[] {
+function allRoutes(
+  context: HttpContext,
+  metrics: MetricsText,
+  waiters: WaitingRoom,
+  events: EventStreams,
+  page: readonly Route[],
+): Route[] {
   const routes = [
     ...healthRoutes(context),
     ...migrationRoutes(context),
@@ -161,7 +175,7 @@ function allRoutes(context: HttpContext, metrics: MetricsText, waiters: WaitingR
     ...verifyRoutes(context),
     ...events.routes(),
     ...metricsRoutes(metrics),
-    ...rootRoutes(),
+    ...page,
   ];
   return [...routes, openapiRoute(routes, context.port.version)];
 }

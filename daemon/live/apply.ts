@@ -8,6 +8,14 @@ import type { Frame } from './sse.js';
 
 type Json = Record<string, unknown>;
 
+/** Signals that move with the comparisons that count. */
+const COUNTED = [
+  'verify.coverage',
+  'verify.mismatched_rows',
+  'verify.mismatched_tables',
+  'verify.row_count_delta',
+] as const;
+
 /** Frames that may wait for everything to be fetched. */
 const MOST_PENDING = 5_000;
 /** Entries of the journal, and fences of a migration, that are kept. */
@@ -172,7 +180,10 @@ function foldSignals(m: Model, data: Json): Model | null {
     if (signal === null) return null;
     signals.set(signal.name, signal);
   }
-  return { ...m, signals: new Map(m.signals).set(migration, signals) };
+  const next = { ...m, signals: new Map(m.signals).set(migration, signals) };
+  // Only what has changed is told: a pass, the direction, a broken chain or another schema changed what counts.
+  const changed = COUNTED.some((name) => signals.get(name) !== m.signals.get(migration)?.get(name));
+  return changed && m.verify.has(migration) ? wanting(next, `verify:${migration}`) : next;
 }
 
 function foldDirection(m: Model, data: Json): Model | null {
@@ -180,7 +191,8 @@ function foldDirection(m: Model, data: Json): Model | null {
   if (typeof migration !== 'string') return null;
   if (direction !== 'forward' && direction !== 'reverse' && direction !== 'unknown') return null;
   const known = m.migrations.get(migration);
-  const next = wanting(m, 'migrations');
+  // What was compared before does not count any more.
+  const next = wanting(m, 'migrations', `verify:${migration}`);
   if (known === undefined) return next;
   const epoch = numberOr(data['epoch'], null);
   const since = textOr(data['changedAt'], null);

@@ -13,6 +13,7 @@ import { Screen } from './screen.js';
 import { stay, type Keys } from './stay.js';
 import { StepFailed } from './steps.js';
 import { tour } from './tour.js';
+import { buildPage } from '../page/build.js';
 
 /** How long the gate's conditions have to hold: long enough to watch, short enough for an unattended run. */
 const HOLD_SECONDS = 10;
@@ -105,6 +106,8 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 async function run(options: DemoOptions, port: number): Promise<number> {
+  // The daemon runs from its sources here, and its page as well.
+  buildPage();
   const cleanups: (() => Promise<void>)[] = [];
   const started = performance.now();
   const holdSeconds = options.once ? HOLD_SECONDS_ONCE : HOLD_SECONDS;

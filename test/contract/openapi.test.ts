@@ -72,6 +72,7 @@ describe('openapi.json', () => {
     expect(Object.keys(document.paths).sort()).toEqual(
       [
         '/',
+        '/assets/{file}',
         '/livez',
         '/metrics',
         '/openapi.json',

@@ -216,14 +216,6 @@ describe('resources', () => {
     expect((await running.ask('/livez')).status).toBe(200);
     running.port.reasons = [];
   });
-
-  it('the page: nothing to run, nothing to load, no data', async () => {
-    const page = await running.ask('/');
-    expect(page.headers['content-type']).toBe('text/html; charset=utf-8');
-    expect(page.headers['content-security-policy']).toContain("default-src 'none'");
-    expect(page.body).not.toMatch(/<script|<style|style=|onload|shop/);
-    expect(page.body).toContain('/openapi.json');
-  });
 });
 
 describe('attestations', () => {

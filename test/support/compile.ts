@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
+import { buildPage } from '../../deploy/page/build.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 /** What `npm run build` compiles. */
@@ -31,6 +32,7 @@ export default function compile(): () => void {
       writeFileSync(to, outputText);
     }
   }
+  buildPage();
   process.env['LOCKGATE_TEST_MAIN'] = join(folder, 'daemon', 'main.js');
   return remove;
 }

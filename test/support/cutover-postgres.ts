@@ -19,6 +19,8 @@ export interface PostgresCutoverOptions {
   readonly second?: boolean;
   /** `read` of the source. */
   readonly read?: 'auto' | 'on' | 'off';
+  /** Changes the configuration before anything is set up by it. */
+  readonly amend?: (yaml: string) => string;
 }
 
 /** A bed on PostgreSQL, with its pair. */
@@ -49,7 +51,8 @@ async function build(options: PostgresCutoverOptions, cleanups: (() => Promise<v
   });
   cleanups.push(() => pair.destroy());
   await prepareWayBack(pair, bothWays);
-  const lockgate = await workspace(yaml(pair, options));
+  const amend = options.amend ?? ((text: string) => text);
+  const lockgate = await workspace((port) => amend(yaml(pair, options)(port)));
   cleanups.push(() => lockgate.destroy());
   await setUp(lockgate, pair);
   const daemon = await lockgate.start();

@@ -1,7 +1,7 @@
 import { flavours, type Flavour } from '../../deploy/demo/mysql-install.js';
 
 /** What a run can leave out besides a flavour. */
-const tools = ['pt-heartbeat', 'prometheus', 'image'] as const;
+const tools = ['pt-heartbeat', 'prometheus', 'image', 'chromium'] as const;
 type Tool = (typeof tools)[number];
 
 /** What the run leaves out by LOCKGATE_TEST_WITHOUT (`mysql`, `mariadb,pt-heartbeat`); those suites are skipped and say so. */
@@ -27,6 +27,9 @@ export const withoutPrometheus = without.includes('prometheus');
 
 /** Whether the run does without carrying out the Dockerfile, which takes root and the right to mount. */
 export const withoutImage = without.includes('image');
+
+/** Whether the run does without a browser for the status page. */
+export const withoutChromium = without.includes('chromium');
 
 interface TestedFlavour {
   readonly flavour: Flavour;

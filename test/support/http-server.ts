@@ -78,6 +78,7 @@ export async function startServer(
     clock?: Clock;
     limits?: ServerOptions['limits'];
     metrics?: (port: FakePort) => ServerOptions['metrics'];
+    pageFolder?: string;
   } = {},
 ): Promise<Running> {
   const port = new FakePort();
@@ -89,6 +90,7 @@ export async function startServer(
     log: { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') },
     metrics: options.metrics?.(port) ?? { text: () => Promise.resolve('up 1\n'), contentType: 'text/plain' },
     ...(options.limits === undefined ? {} : { limits: options.limits }),
+    ...(options.pageFolder === undefined ? {} : { pageFolder: options.pageFolder }),
   });
   const { url, port: tcpPort } = await server.listen();
   return { port, server, log, url, tcpPort, ask: (path, how) => ask(tcpPort, path, how) };
