@@ -2,15 +2,23 @@
  * Every command of README and docs, executed: in the order of its page, in one shell for each page, against real servers and
  * the real daemon. What cannot run here is named with its reason, and test/unit/docs.test.ts looks at it as far as possible.
  */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { commandsOf, fateOf } from '../support/docs/commands.js';
+import { argoPhase, atPath, shownObject, shownText } from '../support/docs/integrations.js';
 import { readPages, type Block, type Page } from '../support/docs/markdown.js';
-import { startWorld, type PageWorld, type World } from '../support/docs/world.js';
+import { startWorld, worldYaml, type PageWorld, type World } from '../support/docs/world.js';
+import { workspace, type Workspace } from '../support/lockgate.js';
 
 /** The longest that one command may take. */
 const COMMAND_MS = 40_000;
 /** Pages whose commands build on one another come in the order of a migration; the others follow by name. */
-const FIRST = ['README.md', 'docs/getting-started.md', 'docs/gates.md', 'docs/runbook.md', 'docs/cutover.md'];
+const FIRST = [
+  ...['README.md', 'docs/getting-started.md', 'docs/gates.md', 'docs/integrations.md'],
+  ...['docs/runbook.md', 'docs/cutover.md'],
+];
 
 const counts = { executed: 0, elsewhere: 0, notHere: 0 };
 const failures: string[] = [];
@@ -23,7 +31,7 @@ async function follow(page: Page, world: World): Promise<void> {
       if (block.marker.has('file')) here.file(block);
       else if (block.marker.has('answer')) await compareAnswer(block, here);
       else if (block.lang === 'sql' && block.marker.has('on')) await runSql(block, world);
-      else if (['sh', 'bash', 'shell', 'console'].includes(block.lang)) await runBlock(block, here);
+      else if (['sh', 'bash', 'shell', 'console'].includes(block.lang)) await runBlock(block, here, world);
     }
   } finally {
     await here.destroy();
@@ -31,10 +39,10 @@ async function follow(page: Page, world: World): Promise<void> {
   }
 }
 
-async function runBlock(block: Block, here: PageWorld): Promise<void> {
+async function runBlock(block: Block, here: PageWorld, world: World): Promise<void> {
   for (const command of commandsOf(block)) {
     const fate = fateOf(command);
-    if (fate.kind === 'not-here') {
+    if (fate.kind === 'not-here' || (world.tools === null && /^(promtool|amtool)\b/.test(command.text))) {
       counts.notHere += 1;
       continue;
     }
@@ -119,5 +127,121 @@ describe('the commands of the docs', () => {
     }
     console.log(`docs: ${counts.executed} executed, ${counts.elsewhere} proven elsewhere, ${counts.notHere} not here`);
     expect(failures.join('\n\n')).toBe('');
+  });
+
+  describe('what integrations rely on', () => {
+    const token = 'reader-of-the-docs-7c1d';
+    /** By what its state is; `missing` is no gate, `gone` no daemon. */
+    const gates = { open: 'always-open', closed: 'always-closed', unknown: 'never-known', missing: 'no-such-gate' };
+    const states = ['open', 'closed', 'unknown', 'missing', 'gone'] as const;
+    let lockgate: Workspace;
+    beforeAll(async () => {
+      const yaml = worldYaml(world.pair, 'http://127.0.0.1:9/');
+      lockgate = await workspace((port) =>
+        yaml(port).replace(
+          /id: docs\n( +)/,
+          `id: docs-tokens\n$1auth: { tokens: [{ name: pipeline, token: ${token}, role: reader }] }\n$1`,
+        ),
+      );
+      await lockgate.start();
+      await expect.poll(() => status('GET', 'open', '/check'), { timeout: 15_000 }).toBe(200);
+    });
+    afterAll(() => lockgate.destroy());
+
+    const address = (state: (typeof states)[number], suffix: string): string =>
+      state === 'gone'
+        ? `http://127.0.0.1:9/v1/gates/shop/always-open${suffix}`
+        : `${lockgate.url}/v1/gates/shop/${gates[state]}${suffix}`;
+
+    async function status(method: string, state: (typeof states)[number], suffix: string, by = token) {
+      const body =
+        method === 'POST' ? { body: JSON.stringify({ name: 'shop', namespace: 'shop', phase: 'Progressing' }) } : {};
+      const headers = { authorization: `Bearer ${by}`, 'content-type': 'application/json' };
+      return fetch(address(state, suffix), { method, headers, ...body, signal: AbortSignal.timeout(5_000) }).then(
+        (response) => response.status,
+        () => 'no answer',
+      );
+    }
+
+    it('is told by the status of check and wait', async () => {
+      const wanted = { open: 200, closed: 409, unknown: 503, missing: 404, gone: 'no answer' };
+      for (const state of states) {
+        for (const method of ['GET', 'HEAD', 'POST']) {
+          expect(await status(method, state, '/check'), `${method} ${state}`).toBe(wanted[state]);
+        }
+        expect(await status('GET', state, '/wait?timeout=1s'), `wait ${state}`).toBe(wanted[state]);
+      }
+      expect(await status('GET', 'open', '/check', 'nobody')).toBe(401);
+      expect(await status('POST', 'open', '/check', 'nobody')).toBe(401);
+    });
+
+    it('lets Argo Rollouts go on with open alone, and pause on unknown', async () => {
+      const { spec } = shownObject('AnalysisTemplate') as {
+        spec: {
+          metrics: {
+            successCondition: string;
+            failureCondition: string;
+            provider: { web: { url: string; jsonPath: string } };
+          }[];
+        };
+      };
+      const [metric] = spec.metrics;
+      const { url, jsonPath } = metric!.provider.web;
+      const phases: Record<string, string> = {};
+      for (const state of ['open', 'closed', 'unknown'] as const) {
+        const path = new URL(url.replace('{{ args.gate }}', `shop/${gates[state]}`)).pathname;
+        const response = await fetch(lockgate.url + path, { headers: { authorization: `Bearer ${token}` } });
+        expect(response.status).toBe(200);
+        phases[state] = argoPhase(metric!, atPath(await response.json(), jsonPath));
+      }
+      expect(phases).toEqual({ open: 'Successful', closed: 'Failed', unknown: 'Inconclusive' });
+      // Neither is a measurement: Argo Rollouts takes anything but 2xx for an error.
+      expect(await status('GET', 'missing', '')).toBe(404);
+    });
+
+    it('lets Spinnaker end its stage with open alone', async () => {
+      const stage = JSON.parse(shownText('json')) as { url: string; statusJsonPath: string; successStatuses: string };
+      const ended: string[] = [];
+      for (const state of ['open', 'closed', 'unknown'] as const) {
+        const path = new URL(stage.url).pathname.replace('shift-reads', gates[state]);
+        const response = await fetch(lockgate.url + path, { headers: { authorization: `Bearer ${token}` } });
+        if (atPath(await response.json(), stage.statusJsonPath) === stage.successStatuses) ended.push(state);
+      }
+      expect(ended).toEqual(['open']);
+    });
+
+    it('lets Flagger advance by gates that say go, and roll back by one that says back', () => {
+      const { spec } = shownObject('Canary') as { spec: { analysis: { webhooks: { type: string; url: string }[] } } };
+      const hooks = spec.analysis.webhooks;
+      expect(hooks.every(({ url }) => /^\/v1\/gates\/shop\/[a-z-]+\/check$/.test(new URL(url).pathname))).toBe(true);
+      const gate = (type: string): Set<string | undefined> =>
+        new Set(hooks.filter((h) => h.type === type).map(({ url }) => new URL(url).pathname.split('/')[4]));
+      // Answered 200 it rolls back: never the gate that says that all is well.
+      expect(gate('rollback')).toEqual(new Set(['go-back']));
+      expect(gate('confirm-traffic-increase')).toEqual(new Set(['shift-reads']));
+    });
+
+    it('lets the hook of CodeDeploy succeed with open alone', async () => {
+      const fakes = `class CodeDeployClient { async send({ input }) { globalThis.reported = input.status; } }
+class PutLifecycleEventHookExecutionStatusCommand { constructor(input) { this.input = input; } }`;
+      const file = join(lockgate.folder, 'hook.mjs');
+      writeFileSync(file, shownText('js').replace(/^import .*$/m, fakes));
+      const { handler } = (await import(pathToFileURL(file).href)) as { handler(event: object): Promise<void> };
+      const reported: Record<string, unknown> = {};
+      process.env['LOCKGATE_TOKEN'] = token;
+      for (const state of states) {
+        process.env['LOCKGATE_URL'] = new URL(address(state, '')).origin;
+        process.env['LOCKGATE_GATE'] = `shop/${state === 'gone' ? gates.open : gates[state]}`;
+        await handler({ DeploymentId: 'd', LifecycleEventHookExecutionId: 'e' });
+        reported[state] = (globalThis as { reported?: string }).reported;
+      }
+      expect(reported).toEqual({
+        open: 'Succeeded',
+        closed: 'Failed',
+        unknown: 'Failed',
+        missing: 'Failed',
+        gone: 'Failed',
+      });
+    });
   });
 });

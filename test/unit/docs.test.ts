@@ -17,7 +17,11 @@ const spans = pages.flatMap((page) => page.spans.map((span) => ({ ...span, where
 const text = (page: Page | undefined): string =>
   page === undefined ? '' : readFileSync(join(root, page.name), 'utf8');
 const named = (name: string): string => text(pages.find((page) => page.name === name));
-const CONTEXT = { links: ['forward', 'reverse'], traffic: { error_rate: 'ratio', latency: 's' }, dns: ['app'] } as const;
+const CONTEXT = {
+  links: ['forward', 'reverse'],
+  traffic: { error_rate: 'ratio', latency: 's' },
+  dns: ['app'],
+} as const;
 
 /** Names of other people's that look like ours. */
 const NOT_OURS = /^(source|target)\.(md|yaml|json|example)$/;
@@ -103,20 +107,30 @@ describe('the docs', () => {
 
   it('name signals, conditions, metrics, commands and keys that exist', () => {
     const wrong: string[] = [];
+    // What is shown as wrong.
+    const refused = new Set(
+      [...named('docs/gates.md').matchAll(/there is no signal `([^`]+)`/g)].map((m) => m[1] ?? ''),
+    );
     const head = '(?:forward|reverse|active|standby|source|target|verify|sequences|dms|fence|direction)';
-    const gates = new Set(['flip-writes', 'shift-reads', 'rollback-ready', 'verified', 'replicated', 'X'].map((g) => `shop/${g}`));
+    const gates = new Set(
+      ['flip-writes', 'shift-reads', 'rollback-ready', 'verified', 'replicated', 'X'].map((g) => `shop/${g}`),
+    );
     for (const { text: span, where } of spans) {
-      if (NOT_OURS.test(span)) continue;
+      if (NOT_OURS.test(span) || refused.has(span)) continue;
       if (new RegExp(`^${head}\\.[a-z_]+$`).test(span) && findSignal(span, CONTEXT) === undefined) {
         if (!hasConfigKey(['migrations', 'shop', ...span.split('.')])) wrong.push(`${where}: no signal ${span}`);
       }
-      if (new RegExp(`^(?:\\w+\\()?${head}\\.[a-z_]+.* (?:<|<=|>|>=|==|!=|is|under|below|over|above) [\\d.]`).test(span)) {
+      if (
+        new RegExp(`^(?:\\w+\\()?${head}\\.[a-z_]+.* (?:<|<=|>|>=|==|!=|is|under|below|over|above) [\\d.]`).test(span)
+      ) {
         const parsed = parseCondition(span, { migration: 'shop', signals: CONTEXT, gates });
         // What is refused is shown as well.
-        if (!parsed.ok && !named('docs/gates.md').includes(`| \`${span}\``)) wrong.push(`${where}: ${span}: ${parsed.message}`);
+        if (!parsed.ok && !named('docs/gates.md').includes(`| \`${span}\``))
+          wrong.push(`${where}: ${span}: ${parsed.message}`);
       }
       for (const m of span.matchAll(/(?<![\w:])lockgate_[a-z_]*[a-z](?![a-z_]*…|_…|:)/g)) {
-        if (!metrics.has(m[0].replace(/_(bucket|sum|count)$/, '')) && !metrics.has(m[0])) wrong.push(`${where}: no metric ${m[0]}`);
+        if (!metrics.has(m[0].replace(/_(bucket|sum|count)$/, '')) && !metrics.has(m[0]))
+          wrong.push(`${where}: no metric ${m[0]}`);
       }
       if (/^lockgate [a-z]/.test(span) && !/[…]/.test(span.replace(/ ….*/, ''))) {
         const problem = wrongCommand(span.replace(/ ….*/, '').replaceAll('…', 'x'), commands);
@@ -134,7 +148,11 @@ describe('the docs', () => {
     const says = (page: string, name: string): void => {
       if (!named(page).includes(`\`${name}\``)) missing.push(`${page} does not tell of ${name}`);
     };
-    for (const name of [...Object.keys(LINK_SIGNALS), ...Object.keys(SIDE_SIGNALS), ...Object.keys(MIGRATION_SIGNALS)]) {
+    for (const name of [
+      ...Object.keys(LINK_SIGNALS),
+      ...Object.keys(SIDE_SIGNALS),
+      ...Object.keys(MIGRATION_SIGNALS),
+    ]) {
       says('docs/signals.md', name);
     }
     for (const name of ['traffic.NAME', 'dns.NAME.ttl', 'attest.NAME.age']) says('docs/signals.md', name);
@@ -155,16 +173,30 @@ alerts: {}
 `);
     const shop = config.migrations.get('shop');
     for (const rule of builtInRules(shop!, () => true)) says('docs/alerts.md', rule.name);
-    for (const m of prometheusRules(config, () => true).matchAll(/alert: (\w+)/g)) says('docs/prometheus.md', m[1] ?? '');
+    for (const m of prometheusRules(config, () => true).matchAll(/alert: (\w+)/g))
+      says('docs/prometheus.md', m[1] ?? '');
     for (const name of metrics) {
-      if (!pages.some((page) => new RegExp(`\`${name}[\`{]`).test(text(page)))) missing.push(`no page tells of ${name}`);
+      if (!pages.some((page) => new RegExp(`\`${name}[\`{]`).test(text(page))))
+        missing.push(`no page tells of ${name}`);
     }
     for (const name of commands.keys()) {
       if (name === '' || [...commands.keys()].some((other) => other.startsWith(`${name} `))) continue;
       const pattern = new RegExp(`\`(lockgate )?${name.replace('rules ', 'rules prometheus.*|rules ')}`);
-      if (!pattern.test(named('README.md')) && !name.startsWith('rules')) missing.push(`README does not tell of ${name}`);
+      if (!pattern.test(named('README.md')) && !name.startsWith('rules'))
+        missing.push(`README does not tell of ${name}`);
     }
     expect(missing).toEqual([]);
+  });
+
+  it('show what is refused in the words in which it is refused', () => {
+    const section = named('docs/gates.md').split('### What is refused')[1]?.split('\n## ')[0] ?? '';
+    const rows = [...section.matchAll(/^\| `([^`]+)` +\| (.*?) +\|$/gm)];
+    expect(rows.length).toBeGreaterThan(20);
+    const gates = new Set(['shop/shift-reads']);
+    for (const [, written = '', answer] of rows) {
+      const parsed = parseCondition(written, { migration: 'shop', signals: CONTEXT, gates });
+      expect(parsed.ok ? 'nothing is wrong with it' : parsed.message, written).toBe(answer);
+    }
   });
 
   it('know every marker that they use', () => {

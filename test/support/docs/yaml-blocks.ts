@@ -1,4 +1,5 @@
 /** What is wrong with a YAML block of the docs: as a configuration of lockgate where it is one, else as YAML of its kind. */
+import { createHash } from 'node:crypto';
 import { parse, parseAllDocuments, stringify } from 'yaml';
 import type { Config } from '../../../daemon/core/config.js';
 import { ConfigError, formatProblem } from '../../../daemon/core/errors.js';
@@ -69,9 +70,10 @@ const isTree = (value: unknown): value is Tree => typeof value === 'object' && v
 
 /** Loads a configuration of the docs, every secret of which exists. */
 export function loadExample(text: string): Config {
-  const secret = '0123456789abcdef0123456789abcdef';
-  const env = Object.fromEntries([...text.matchAll(/\$\{env:(\w+)\}/g)].map((m) => [m[1], secret]));
-  return loadConfig({ file: 'lockgate.yaml', text, env, readFile: () => secret, hostName: 'lockgate-a' });
+  // A secret of its own for each name: two clients with one token are refused.
+  const secret = (name: string): string => createHash('md5').update(name).digest('hex');
+  const env = Object.fromEntries([...text.matchAll(/\$\{env:(\w+)\}/g)].map((m) => [m[1], secret(m[1] ?? '')]));
+  return loadConfig({ file: 'lockgate.yaml', text, env, readFile: secret, hostName: 'lockgate-a' });
 }
 
 /** What is wrong with a YAML block; empty when nothing is. */
