@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { waitFor } from '../../deploy/demo/run-folder.js';
 import { commandsOf, fateOf } from '../support/docs/commands.js';
 import { argoPhase, atPath, shownObject, shownText } from '../support/docs/integrations.js';
 import { readPages, type Block, type Page } from '../support/docs/markdown.js';
@@ -144,7 +145,7 @@ describe('the commands of the docs', () => {
         ),
       );
       await lockgate.start();
-      await expect.poll(() => status('GET', 'open', '/check'), { timeout: 15_000 }).toBe(200);
+      await waitFor('the gate to open', 15_000, async () => (await status('GET', 'open', '/check')) === 200);
     });
     afterAll(() => lockgate.destroy());
 
