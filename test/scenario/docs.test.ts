@@ -2,15 +2,15 @@
  * Every command of README and docs, executed: in the order of its page, in one shell for each page, against real servers and
  * the real daemon. What cannot run here is named with its reason, and test/unit/docs.test.ts looks at it as far as possible.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { waitFor } from '../../deploy/demo/run-folder.js';
 import { commandsOf, fateOf } from '../support/docs/commands.js';
 import { argoPhase, atPath, shownObject, shownText } from '../support/docs/integrations.js';
-import { readPages, type Block, type Page } from '../support/docs/markdown.js';
-import { startWorld, worldYaml, type PageWorld, type World } from '../support/docs/world.js';
+import { readPages, root, type Block, type Page } from '../support/docs/markdown.js';
+import { HOOK_SECRET, startWorld, worldYaml, type PageWorld, type World } from '../support/docs/world.js';
 import { workspace, type Workspace } from '../support/lockgate.js';
 
 /** The longest that one command may take. */
@@ -30,7 +30,7 @@ async function follow(page: Page, world: World): Promise<void> {
   try {
     for (const block of page.blocks) {
       if (block.marker.has('file')) here.file(block);
-      else if (block.marker.has('answer')) await compareAnswer(block, here);
+      else if (block.marker.has('answer')) await compareAnswer(block, here, world);
       else if (block.lang === 'sql' && block.marker.has('on')) await runSql(block, world);
       else if (['sh', 'bash', 'shell', 'console'].includes(block.lang)) await runBlock(block, here, world);
     }
@@ -43,7 +43,7 @@ async function follow(page: Page, world: World): Promise<void> {
 async function runBlock(block: Block, here: PageWorld, world: World): Promise<void> {
   for (const command of commandsOf(block)) {
     const fate = fateOf(command);
-    if (fate.kind === 'not-here' || (world.tools === null && /^(promtool|amtool)\b/.test(command.text))) {
+    if (fate.kind === 'not-here' || [...world.missing].some((name) => calls(command.text, name))) {
       counts.notHere += 1;
       continue;
     }
@@ -69,6 +69,8 @@ async function runBlock(block: Block, here: PageWorld, world: World): Promise<vo
   }
 }
 
+const calls = (text: string, program: string): boolean => new RegExp(`(^|[\\s|(])${program}\\b`).test(text);
+
 async function runSql(block: Block, { pair }: World): Promise<void> {
   counts.executed += 1;
   const run = block.marker.get('on') === 'source' ? pair.onSource : pair.onTarget;
@@ -77,14 +79,25 @@ async function runSql(block: Block, { pair }: World): Promise<void> {
   });
 }
 
-/** The keys of an example are those of the real answer, at every depth. */
-async function compareAnswer(block: Block, here: PageWorld): Promise<void> {
-  const path = await here.adapt(block.marker.get('answer') ?? '');
-  const response = await fetch(here.url() + path);
-  const real: unknown = await response.json();
+/** The keys of an example are those of the real answer, or of what was really told, at every depth. */
+async function compareAnswer(block: Block, here: PageWorld, world: World): Promise<void> {
+  const path = block.marker.get('answer') ?? '';
+  const real: unknown = path.startsWith('/') ? await answerTo(here, path) : await toldTo(path, world);
   const shown: unknown = JSON.parse(block.text.replace(/,?\s*… \([^)]*\)$/m, ''));
   const wrong = differences(shown, real, '');
   if (wrong.length > 0) failures.push(`${block.page}:${block.line}: ${path}: ${wrong.join('; ')}`);
+}
+
+async function answerTo(here: PageWorld, path: string): Promise<unknown> {
+  return (await fetch(here.url() + (await here.adapt(path)))).json();
+}
+
+/** The event of an incident that this sink was told. */
+async function toldTo(sink: string, { told }: World): Promise<unknown> {
+  const found = await waitFor(`${sink} to be told`, 10_000, () =>
+    Promise.resolve(told.find((each) => each.sink === sink && each.body.includes('something'))),
+  );
+  return JSON.parse(found.body);
 }
 
 function differences(shown: unknown, real: unknown, at: string): string[] {
@@ -128,6 +141,40 @@ describe('the commands of the docs', () => {
     }
     console.log(`docs: ${counts.executed} executed, ${counts.elsewhere} proven elsewhere, ${counts.notHere} not here`);
     expect(failures.join('\n\n')).toBe('');
+    if (only === undefined && world.missing.size === 0) expect(counts.executed).toBeGreaterThan(60);
+  });
+
+  it('show receivers of webhooks how to tell who has sent them', async () => {
+    const block = readPages()
+      .get('docs/alerts.md')
+      ?.blocks.find(({ lang }) => lang === 'js');
+    const file = join(world.lockgate.folder, 'receiver.mjs');
+    writeFileSync(file, `${block?.text ?? ''}\nexport { isFromLockgate };\n`);
+    const { isFromLockgate } = (await import(pathToFileURL(file).href)) as {
+      isFromLockgate(headers: object, body: string, secret: string): boolean;
+    };
+    const one = await waitFor('a webhook', 10_000, () => Promise.resolve(world.told.find((t) => t.sink === 'webhook')));
+    const sentAt = Number(one.headers['x-lockgate-timestamp']) * 1_000;
+    const now = vi.spyOn(Date, 'now').mockReturnValue(sentAt + 1_000);
+    try {
+      expect(isFromLockgate(one.headers, one.body, HOOK_SECRET)).toBe(true);
+      expect(isFromLockgate(one.headers, `${one.body} `, HOOK_SECRET)).toBe(false);
+      expect(isFromLockgate(one.headers, one.body, 'another')).toBe(false);
+      expect(isFromLockgate({ 'x-lockgate-timestamp': String(sentAt / 1_000) }, one.body, HOOK_SECRET)).toBe(false);
+      now.mockReturnValue(sentAt + 301_000);
+      expect(isFromLockgate(one.headers, one.body, HOOK_SECRET), 'an old one is played again').toBe(false);
+    } finally {
+      now.mockRestore();
+    }
+  });
+
+  it('name every field of a verdict', async () => {
+    const { body } = await world.daemon.get<Record<string, unknown> & { conditions: object[] }>(
+      '/v1/gates/shop/always-open',
+    );
+    const page = readFileSync(join(root, 'docs/gates.md'), 'utf8');
+    const fields = [...Object.keys(body), ...Object.keys(body.conditions[0] ?? {}).filter((name) => name !== 'text')];
+    expect(fields.filter((name) => !new RegExp(`\\b${name}\\b`).test(page) && name !== 'gate')).toEqual([]);
   });
 
   describe('what integrations rely on', () => {
@@ -137,7 +184,7 @@ describe('the commands of the docs', () => {
     const states = ['open', 'closed', 'unknown', 'missing', 'gone'] as const;
     let lockgate: Workspace;
     beforeAll(async () => {
-      const yaml = worldYaml(world.pair, 'http://127.0.0.1:9/');
+      const yaml = worldYaml(world.pair, 'http://127.0.0.1:9');
       lockgate = await workspace((port) =>
         yaml(port).replace(
           /id: docs\n( +)/,

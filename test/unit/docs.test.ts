@@ -9,6 +9,7 @@ import { LINK_SIGNALS, MIGRATION_SIGNALS, SIDE_SIGNALS, findSignal } from '../..
 import { commandsOf, fateOf, simpleCommands } from '../support/docs/commands.js';
 import { anchorOf, readMarker, readPages, root, type Page } from '../support/docs/markdown.js';
 import { commandLine, hasConfigKey, metricNames, npmScripts, wrongCommand } from '../support/docs/names.js';
+import { startServer } from '../support/http-server.js';
 import { loadExample, problemsOfYaml } from '../support/docs/yaml-blocks.js';
 
 const pages = [...readPages().values()];
@@ -90,6 +91,11 @@ describe('the docs', () => {
         const fate = fateOf(command);
         if (fate.kind === 'not-here' && fate.reason === '') wrong.push(`${where}: not-here needs a reason`);
         if (fate.kind === 'elsewhere' && !existsSync(join(root, fate.by))) wrong.push(`${where}: no ${fate.by}`);
+        // As root the tests could do to this machine what the reader is to do to another one.
+        const outside = /(?<![\w.])\/(?:etc|var|opt|usr|root|srv|run|home)\/[\w./-]*/.exec(command.text)?.[0] ?? null;
+        if (fate.kind === 'execute' && outside !== null && !/^\/etc\/(lockgate|prometheus)\//.test(outside)) {
+          wrong.push(`${where}: ${outside} is the machine's own: mark the block \`<!-- docs: not-here … -->\``);
+        }
         for (const part of simpleCommands(command.text)) {
           const script = /^npm run (?:--silent )?([\w:-]+)/.exec(part)?.[1];
           if (script !== undefined && !npmScripts().has(script)) wrong.push(`${where}: no npm script ${script}`);
@@ -135,6 +141,9 @@ describe('the docs', () => {
       if (/^lockgate [a-z]/.test(span) && !/[…]/.test(span.replace(/ ….*/, ''))) {
         const problem = wrongCommand(span.replace(/ ….*/, '').replaceAll('…', 'x'), commands);
         if (problem !== null) wrong.push(`${where}: ${problem}`);
+      }
+      if (/^(?:test|daemon|collectors|alerts|deploy|docs)\/[\w./-]+\.(?:ts|md|yml|yaml|json|sql)$/.test(span)) {
+        if (!existsSync(join(root, span))) wrong.push(`${where}: there is no ${span}`);
       }
       if (/^(?:daemon|store|publish|alerts)\.[a-z_.]+$/.test(span) && !hasConfigKey(span.split('.'))) {
         wrong.push(`${where}: the configuration has no ${span}`);
@@ -186,6 +195,26 @@ alerts: {}
         missing.push(`README does not tell of ${name}`);
     }
     expect(missing).toEqual([]);
+  });
+
+  it('tell of every request that the API answers, and of no other', async () => {
+    const running = await startServer();
+    const { paths } = JSON.parse((await running.ask('/openapi.json')).body) as { paths: Record<string, object> };
+    await running.server.close(0);
+    const table = named('README.md').split('## HTTP')[1]?.split('\n## ')[0] ?? '';
+    const short = (path: string): string => path.replace(/\{\w+\}/g, '{}');
+    const shown = [...table.matchAll(/^\| (.*?) +\|/gm)].flatMap(([, cell = '']) => {
+      const found = [...cell.matchAll(/(\/[\w/{}.-]*)/g)].map((m) => m[1] ?? '');
+      // `/promote`, `/rollback`: the second is beside the first.
+      return found.map((path) => (path === '/rollback' ? (found[0] ?? '').replace('/promote', path) : path)).map(short);
+    });
+    // Gates across migrations have the same paths without a migration.
+    const real = Object.keys(paths)
+      .filter((path) => !path.startsWith('/v1/gates/{gate}'))
+      .map(short);
+    expect(shown.filter((path) => !real.includes(path))).toEqual([]);
+    const all = pages.map((page) => text(page).replace(/\{\w+\}/g, '{}')).join('\n');
+    expect(real.filter((path) => !shown.includes(path) && !all.includes(path))).toEqual([]);
   });
 
   it('show what is refused in the words in which it is refused', () => {

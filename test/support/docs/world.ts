@@ -3,9 +3,9 @@
  * and a real daemon with the configuration of docs/runbook.md. What differs from the reader's world is only what `adapt`
  * says: addresses, passwords, how long gates hold, and names of files.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { parse, stringify } from 'yaml';
@@ -24,16 +24,28 @@ import { loadExample } from './yaml-blocks.js';
 /** Holds of gates are cut to this, because nobody waits ten minutes for a test. */
 const HOLD_US = 1_000_000;
 
+/** With which webhooks are signed. */
+export const HOOK_SECRET = 'heron-of-the-docs-51';
+
 /** The world of the docs. */
 export interface World {
   readonly pair: Pair;
   readonly daemon: Daemon;
   readonly lockgate: Workspace;
-  /** Where promtool is; null where the run of the tests does without. */
-  readonly tools: string | null;
+  /** Programs that commands of the docs call and that are missing on this machine, or left out of this run. */
+  readonly missing: ReadonlySet<string>;
+  /** What was told to those who are alerted. */
+  readonly told: readonly Told[];
   /** A folder and a shell for one page. */
   page(name: string): PageWorld;
   destroy(): Promise<void>;
+}
+
+/** A request of an alert, as it arrived. */
+export interface Told {
+  readonly sink: 'webhook' | 'pagerduty';
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
 }
 
 /** What a page has of its own. */
@@ -74,7 +86,13 @@ export function worldYaml(pair: Pair, hook: string): (port: number) => string {
     };
     tree.daemon.id = 'docs';
     tree.migrations.shop.gates = gates;
-    return stringify({ ...tree, alerts: { webhook: { url: hook } } });
+    const alerts = {
+      webhook: { url: `${hook}/hook`, secret: HOOK_SECRET },
+      pagerduty: { routing_key: '0123456789abcdef0123456789abcdef', endpoint: hook },
+      // One that fires at once, to see what is told.
+      rules: [{ name: 'something', when: 'source.reachable is 1', severity: 'info' }],
+    };
+    return stringify({ ...tree, alerts });
   };
 }
 
@@ -94,14 +112,15 @@ export async function startWorld(): Promise<World> {
     const pair = await startPair({ sourceSettings: { wal_retrieve_retry_interval: '500ms' } });
     cleanups.push(() => pair.destroy());
     await prepareWayBack(pair, true);
-    const hook = await startHook(cleanups);
+    const told: Told[] = [];
+    const hook = await startHook(cleanups, told);
     const lockgate = await workspace(worldYaml(pair, hook));
     cleanups.push(() => lockgate.destroy());
     await setUp(lockgate, pair);
     const daemon = await lockgate.start();
     const tools = withoutPrometheus ? null : await prometheusTools();
     return {
-      ...{ pair, daemon, lockgate, tools },
+      ...{ pair, daemon, lockgate, told, missing: missingTools(tools) },
       page: (name) => pageWorld(name, pair, lockgate, tools),
       destroy: () => runAll(cleanups),
     };
@@ -111,17 +130,28 @@ export async function startWorld(): Promise<World> {
   }
 }
 
-async function startHook(cleanups: (() => Promise<void>)[]): Promise<string> {
+async function startHook(cleanups: (() => Promise<void>)[], told: Told[]): Promise<string> {
   const server: Server = createServer((request, response) => {
-    request.resume();
-    request.on('end', () => response.writeHead(204).end());
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      const sink = request.url === '/hook' ? 'webhook' : 'pagerduty';
+      told.push({ sink, headers: request.headers, body });
+      response.writeHead(sink === 'webhook' ? 204 : 202).end();
+    });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   cleanups.push(async () => {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
   });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** What of the programs that the docs call cannot be run here. */
+function missingTools(tools: string | null): Set<string> {
+  const missing = ['curl', 'python3'].filter((name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0);
+  return new Set([...missing, ...(tools === null ? ['promtool', 'amtool'] : [])]);
 }
 
 function pageWorld(name: string, pair: Pair, lockgate: Workspace, tools: string | null): PageWorld {
