@@ -151,7 +151,7 @@ describe('the commands of the docs', () => {
     const file = join(world.lockgate.folder, 'receiver.mjs');
     writeFileSync(file, `${block?.text ?? ''}\nexport { isFromLockgate };\n`);
     const { isFromLockgate } = (await import(pathToFileURL(file).href)) as {
-      isFromLockgate(headers: object, body: string, secret: string): boolean;
+      isFromLockgate: (headers: object, body: string, secret: string) => boolean;
     };
     const one = await waitFor('a webhook', 10_000, () => Promise.resolve(world.told.find((t) => t.sink === 'webhook')));
     const sentAt = Number(one.headers['x-lockgate-timestamp']) * 1_000;
@@ -274,7 +274,7 @@ describe('the commands of the docs', () => {
 class PutLifecycleEventHookExecutionStatusCommand { constructor(input) { this.input = input; } }`;
       const file = join(lockgate.folder, 'hook.mjs');
       writeFileSync(file, shownText('js').replace(/^import .*$/m, fakes));
-      const { handler } = (await import(pathToFileURL(file).href)) as { handler(event: object): Promise<void> };
+      const { handler } = (await import(pathToFileURL(file).href)) as { handler: (event: object) => Promise<void> };
       const reported: Record<string, unknown> = {};
       process.env['LOCKGATE_TOKEN'] = token;
       for (const state of states) {

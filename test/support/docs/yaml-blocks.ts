@@ -72,7 +72,8 @@ const isTree = (value: unknown): value is Tree => typeof value === 'object' && v
 export function loadExample(text: string): Config {
   // A secret of its own for each name: two clients with one token are refused.
   const secret = (name: string): string => createHash('md5').update(name).digest('hex');
-  const env = Object.fromEntries([...text.matchAll(/\$\{env:(\w+)\}/g)].map((m) => [m[1], secret(m[1] ?? '')]));
+  const env: Record<string, string> = {};
+  for (const [, name = ''] of text.matchAll(/\$\{env:(\w+)\}/g)) env[name] = secret(name);
   return loadConfig({ file: 'lockgate.yaml', text, env, readFile: secret, hostName: 'lockgate-a' });
 }
 
