@@ -3,21 +3,17 @@
  * each question; the timer only makes changes that come by themselves (a lag that crosses its threshold, a reading that
  * goes stale) known promptly. It does no I/O: what it has to say goes through `EngineOutput`.
  */
-import { createHash } from 'node:crypto';
-import { rulesOf, watchesOf } from './alert-rules.js';
+import { aliased, aliasReading, isAlias } from './aliases.js';
 import { Board } from './board.js';
-import { Chains, type ChainMemories } from './chains.js';
+import { Chains } from './chains.js';
 import { viasOf, whyNotMeasured } from './config/available.js';
 import { US_PER_MS, US_PER_S, type Clock, type Us } from './core/clock.js';
-import type { Condition } from './core/condition.js';
-import type { Config, GateConfig, LinkConfig, MigrationConfig } from './core/config.js';
-import type { Break } from './core/continuity.js';
+import type { Config } from './core/config.js';
 import { isRuleGate } from './core/alert-gates.js';
 import { DmsCoverage } from './core/dms-coverage.js';
-import { LinkDrain } from './core/drain.js';
-import { resolveDirection, type Direction, type DirectionAnswer } from './core/direction.js';
-import { GateGroup, groupGates, type Transition, type Verdict } from './core/gate.js';
-import { lagFreshness, LagTracker, type LagObservation } from './core/lag.js';
+import { resolveDirection, type Direction } from './core/direction.js';
+import type { Transition, Verdict } from './core/gate.js';
+import type { LagObservation } from './core/lag.js';
 import {
   askedAtOf,
   type ChainBroken,
@@ -29,113 +25,45 @@ import {
   type LinkReading,
   type LocalWatch,
   type LocalWrites,
-  type MigrationReading,
   type Observation,
   type SideReading,
   type SourceTablesSeen,
   type TaskTablesSeen,
 } from './core/observation.js';
-import { APPLIED_BY_SESSIONS, type Gap, type LocalWrite, type StrayMemory } from './core/stray.js';
-import { VERIFY_SIGNALS } from './core/verify-readings.js';
-import { verifyQuestion } from './core/verify-question.js';
 import {
-  appliedBySessions,
-  passiveSide,
-  Strays,
-  type FirstStray,
-  type SplitMemories,
-  type StrayMemories,
-} from './strays.js';
-import { ReadingParts } from './reading-parts.js';
-import { compareLooks, LARGEST_DIVERGENCE_US, lookAt, type ClockLook } from './lifecycle/guard.js';
-import {
-  isDmsSignal,
-  known,
   linkId,
-  MIGRATION_SIGNALS,
   signalNames,
-  unknown,
-  type LinkId,
-  type LinkName,
   stateAt,
+  unknown,
   valueAt,
+  type LinkId,
   type Reading,
   type SideName,
-  type SignalContext,
 } from './core/signal.js';
+import { APPLIED_BY_SESSIONS, type Gap, type LocalWrite, type StrayMemory } from './core/stray.js';
+import { VERIFY_SIGNALS } from './core/verify-readings.js';
+import {
+  directionAnswer,
+  isDual,
+  notBefore,
+  reversed,
+  SIDE_FRESH_US,
+  withinDirection,
+  type KnownDirection,
+  type MigrationState,
+} from './direction-state.js';
+import type { EngineMemories, EngineOutput, LongHold } from './engine-output.js';
+import { basisOf, digest, questionOf } from './gate-footing.js';
+import { GateTable } from './gate-table.js';
+import { compareLooks, LARGEST_DIVERGENCE_US, lookAt, type ClockLook } from './lifecycle/guard.js';
+import { contextOf, newLink, readingOf, type LinkState } from './link-state.js';
+import { ReadingParts } from './reading-parts.js';
+import { appliedBySessions, passiveSide, Strays, type FirstStray } from './strays.js';
 
-/** Freshness of readings of a side: three times its collector's interval of a second. */
-const SIDE_FRESH_US: Us = 3_000_000;
 /** The change of its own row of `lockgate.direction` comes out of a server's log within this time, or not at all. */
 const OWN_TOUCH_US: Us = 10_000_000;
-/** Holds longer than this are kept across a restart. */
-const LONG_HOLD_US: Us = 3_600_000_000;
-
 /** Why nothing is known of a signal that is about something else now. */
 const CHANGED = 'nothing has been observed since the configuration was changed';
-
-/** What the engine tells its surroundings. */
-export interface EngineOutput {
-  /** Journals a transition; false when an opening could not be written. */
-  record(transition: Transition): boolean;
-  /** The state of a gate behind the rule of an alert has changed; those are nobody else's business. */
-  rule?(transition: Transition): void;
-  /** A heartbeat arrived after `delayUs`. */
-  delay(link: LinkId, delayUs: Us): void;
-  /** What is known of a migration's direction has changed. */
-  direction(migration: string, direction: Direction, before: Direction): void;
-  /** The clocks jumped (`what` says how) and everything observed before was dropped. */
-  jumped(what: string): void;
-  /** The chain of a link broke. */
-  broke?(link: LinkId, news: Break): void;
-  /** Something is remembered otherwise that must outlive a kill. */
-  remember?(): void;
-  /** The first stray write of a side was latched. */
-  stray?(migration: string, side: SideName, latched: StrayMemory): void;
-  /** Both sides are being written to. */
-  splitBrain?(migration: string, reason: string): void;
-}
-
-interface LinkState {
-  id: LinkId;
-  migration: string;
-  config: LinkConfig;
-  tracker: LagTracker;
-  drain: LinkDrain;
-  /** When the heartbeat row and the positions last told different stories. */
-  disagreedAt: Us;
-  /** Of a link by DMS. */
-  coverage?: DmsCoverage;
-}
-
-/** A direction that is known. */
-export type KnownDirection = Exclude<Direction, { direction: 'unknown' }>;
-
-interface MigrationState {
-  config: MigrationConfig;
-  direction: Direction;
-  /** The last direction that was not unknown; null when there was none. */
-  lastKnown: KnownDirection | null;
-  answers: Record<SideName, { answer: DirectionAnswer; at: Us }>;
-}
-
-/** A hold as it is kept across a restart, on the daemon's own clock. */
-export interface LongHold {
-  gate: string;
-  /** The condition's text and a digest of all that decides what it is about, which may have been changed meanwhile. */
-  condition: string;
-  trueFrom: Us;
-  observedUntil: Us;
-}
-
-/** What the engine remembers across restarts; plain JSON. */
-export interface EngineMemories {
-  chains: ChainMemories;
-  strays: StrayMemories;
-  splits?: SplitMemories;
-  /** The last known direction by migration, with a digest of what the migration was then. */
-  directions?: Readonly<Record<string, KnownDirection & { basis: string }>>;
-}
 
 /** The judgement of the daemon. */
 export class Engine {
@@ -143,16 +71,9 @@ export class Engine {
   private config: Config;
   private links = new Map<LinkId, LinkState>();
   private migrations = new Map<string, MigrationState>();
-  private groups: GateGroup[] = [];
-  private groupOf = new Map<string, GateGroup>();
-  /** Every gate that is judged, those behind rules of alerts included, by id. */
-  private gates: ReadonlyMap<string, GateConfig> = new Map();
-  /** Groups by the signals their conditions use, keyed `migration.signal`. */
-  private users = new Map<string, GateGroup[]>();
+  private table: GateTable;
   /** Names on the board, by migration and signal. */
   private readonly keys = new Map<string, Map<string, string>>();
-  /** Signals of `active.` and `standby.` that some gate uses, by migration. */
-  private aliases = new Map<string, Set<string>>();
   private lastLook: ClockLook;
   private evaluatedAt: Us;
   /** When the clocks were last found to have jumped; what was asked before says nothing of now. */
@@ -181,27 +102,17 @@ export class Engine {
     this.config = config;
     this.lastLook = lookAt(clock);
     this.evaluatedAt = now;
-    this.install(config, null, now);
+    this.table = this.install(config, null, now);
   }
 
   /** Takes up a changed configuration: unchanged gates over unchanged migrations keep their holds, all else starts anew. */
   reload(config: Config): void {
     const now = this.now();
-    for (const group of this.groups) group.advance(now);
-    const old = { config: this.config, groupOf: this.groupOf, gates: this.gates };
+    this.table.advance(now);
+    const old = { config: this.config, table: this.table };
     this.config = config;
-    this.install(config, old.config, now);
-    for (const group of this.groups) {
-      for (const id of group.ids) {
-        const before = old.groupOf.get(id);
-        if (before !== undefined)
-          group.adopt(
-            before,
-            (gate) => gate.id === id && footingOf(old.config, old.gates, id) === footingOf(config, this.gates, id),
-          );
-      }
-      group.look(now);
-    }
+    this.table = this.install(config, old.config, now);
+    this.table.adopt(old.table, now);
     this.board.remove((key) => !config.migrations.has(key.slice(0, key.indexOf('.'))));
   }
 
@@ -440,10 +351,7 @@ export class Engine {
       this.shownAt = now;
       for (const m of this.migrations.values()) this.showLocal(m, now);
     }
-    for (const group of this.groups) {
-      group.advance(now);
-      group.look(now);
-    }
+    this.table.tick(now);
     this.evaluatedAt = now;
   }
 
@@ -454,12 +362,7 @@ export class Engine {
 
   /** The same, of a gate behind the rule of an alert too. */
   ruleVerdict(gate: string): Verdict | undefined {
-    const group = this.groupOf.get(gate);
-    if (group === undefined) return undefined;
-    const now = this.now();
-    group.advance(now);
-    group.look(now);
-    return group.verdict(gate, now);
+    return this.table.verdict(gate, this.now());
   }
 
   /** The reading of a signal as it may be used now, aliases resolved. */
@@ -486,24 +389,12 @@ export class Engine {
 
   /** Holds that are worth keeping across a restart. */
   longHolds(): LongHold[] {
-    return this.groups.flatMap((g) =>
-      g.longHolds(LONG_HOLD_US).map((h) => ({ ...h, condition: `${h.condition} | ${this.footing(h.gate)}` })),
-    );
+    return this.table.longHolds();
   }
 
   /** Takes up holds from before a restart. */
   restoreHolds(holds: readonly LongHold[]): void {
-    for (const h of holds) {
-      const end = ` | ${this.footing(h.gate)}`;
-      // A hold of a gate that asks something else now, or asks it of other databases, is none.
-      if (!h.condition.endsWith(end)) continue;
-      const condition = h.condition.slice(0, -end.length);
-      this.groupOf.get(h.gate)?.restoreHold(h.gate, condition, h.trueFrom, h.observedUntil);
-    }
-  }
-
-  private footing(gate: string): string {
-    return digest(footingOf(this.config, this.gates, gate));
+    this.table.restoreHolds(holds);
   }
 
   private rememberedDirection(migration: string): KnownDirection | null {
@@ -512,7 +403,8 @@ export class Engine {
     return { direction: found.direction, epoch: found.epoch, changedAt: found.changedAt };
   }
 
-  private install(config: Config, old: Config | null, now: Us): void {
+  /** Takes up a configuration, and answers its gates. */
+  private install(config: Config, old: Config | null, now: Us): GateTable {
     const before = this.links;
     this.links = new Map();
     const migrations = new Map<string, MigrationState>();
@@ -536,12 +428,6 @@ export class Engine {
     }
     this.migrations = migrations;
     this.bySessions = appliedBySessions(config);
-    const gates = [
-      ...config.gates.values(),
-      ...[...config.migrations.values()].flatMap((m) => [...m.gates.values()]),
-      ...rulesOf(config).flatMap((rule) => watchesOf(config, rule).gates),
-    ];
-    this.gates = new Map(gates.map((g) => [g.id, g]));
     const around = {
       reading: (migration: string, signal: string): Reading => this.board.reading(this.key(migration, signal)),
       record: (transition: Transition): boolean => {
@@ -550,25 +436,8 @@ export class Engine {
         return true;
       },
     };
-    this.groups = groupGates(gates).map((group) => new GateGroup(group, around, now));
-    this.groupOf = new Map(this.groups.flatMap((g) => g.ids.map((id) => [id, g] as const)));
-    this.users = new Map();
-    this.aliases = new Map();
+    const table = new GateTable(config, around, now);
     this.keys.clear();
-    for (const gate of gates) {
-      for (const c of gate.require) {
-        if (c.kind === 'gate') continue;
-        const key = `${c.migration}.${c.signal}`;
-        const group = this.groupOf.get(gate.id);
-        const users = this.users.get(key) ?? [];
-        if (group !== undefined && !users.includes(group)) users.push(group);
-        this.users.set(key, users);
-        if (isAlias(c.signal)) {
-          const names = this.aliases.get(c.migration) ?? new Set();
-          this.aliases.set(c.migration, names.add(c.signal));
-        }
-      }
-    }
     for (const m of migrations.values()) {
       const vias = viasOf(m.config);
       for (const signal of signalNames(contextOf(m.config))) {
@@ -579,9 +448,10 @@ export class Engine {
         if (this.bySessions.has(m.config[side])) this.strays.unwatched(m.config.name, side, APPLIED_BY_SESSIONS);
       }
       // Not looked at yet: gates that outlive a reload have not taken over their past.
-      for (const signal of this.aliases.get(m.config.name) ?? [])
+      for (const signal of table.aliasesOf(m.config.name) ?? [])
         this.board.set(`${m.config.name}.${signal}`, this.resolve(m.config.name, signal), now);
     }
+    return table;
   }
 
   /** Drops what was observed of a migration whose links or databases are no longer what they were. */
@@ -744,10 +614,9 @@ export class Engine {
   /** Replaces readings: gates first make final what the old ones said up to now, then look at what the new ones say. */
   private set(migration: string, readings: ReadonlyMap<string, Reading>, now: Us): void {
     const m = this.migrations.get(migration);
-    const all = m === undefined ? readings : new Map([...readings, ...this.aliased(m, readings)]);
-    const groups = new Set<GateGroup>();
-    for (const signal of all.keys()) for (const g of this.users.get(this.key(migration, signal)) ?? []) groups.add(g);
-    for (const group of groups) group.advance(now);
+    const all =
+      m === undefined ? readings : new Map([...readings, ...aliased(m, this.table.aliasesOf(migration), readings)]);
+    const groups = this.table.advanceUsers(migration, all.keys(), now);
     for (const [signal, reading] of all) this.board.set(this.key(migration, signal), reading, now);
     for (const group of groups) group.look(now);
   }
@@ -764,42 +633,17 @@ export class Engine {
     return key;
   }
 
-  private aliased(m: MigrationState, readings: ReadonlyMap<string, Reading>): [string, Reading][] {
-    const used = this.aliases.get(m.config.name);
-    if (used === undefined || m.direction.direction === 'unknown') return [];
-    const aliased: [string, Reading][] = [];
-    for (const [signal, reading] of readings) {
-      const [head = '', ...rest] = signal.split('.');
-      if (head !== 'forward' && head !== 'reverse') continue;
-      const name = rest.join('.');
-      const isActive = head === m.direction.direction;
-      if (isDmsSignal(name) && !isActive) continue;
-      const alias = isDmsSignal(name) ? name : `${isActive ? 'active' : 'standby'}.${name}`;
-      if (used.has(alias)) aliased.push([alias, withinDirection(m, reading)]);
-    }
-    return aliased;
-  }
-
   private setAliases(m: MigrationState, now: Us): void {
-    const used = this.aliases.get(m.config.name);
+    const used = this.table.aliasesOf(m.config.name);
     if (used === undefined) return;
     this.set(m.config.name, new Map([...used].map((signal) => [signal, this.resolve(m.config.name, signal)])), now);
   }
 
   private resolve(migration: string, signal: string): Reading {
     const m = this.migrations.get(migration);
-    const [head = '', ...rest] = signal.split('.');
-    if (m === undefined || !isAlias(signal)) return this.board.reading(`${migration}.${signal}`);
-    const now = this.clock.monotonicNow();
-    if (m.direction.direction === 'unknown') return unknown(`the direction is unknown: ${m.direction.reason}`, now);
-    const other: LinkName = m.direction.direction === 'forward' ? 'reverse' : 'forward';
-    const ofDms = isDmsSignal(signal);
-    const link = head === 'active' || ofDms ? m.direction.direction : other;
-    const via = m.config.links[link]?.via;
-    if (via === undefined) return unknown(`there is no ${link} link in the configuration`, now);
-    if (ofDms && via !== 'dms') return unknown(`the ${link} link, which is the active one, does not come by DMS`, now);
-    if (ofDms) return withinDirection(m, this.board.reading(`${migration}.${link}.${signal}`));
-    return withinDirection(m, this.board.reading(`${migration}.${link}.${rest.join('.')}`));
+    const read = (name: string): Reading => this.board.reading(`${migration}.${name}`);
+    if (m === undefined || !isAlias(signal)) return read(signal);
+    return aliasReading(m, signal, read, this.clock.monotonicNow());
   }
 
   private judgeDirection(m: MigrationState, now: Us): void {
@@ -815,12 +659,10 @@ export class Engine {
       m.lastKnown !== null &&
       `${last.direction} ${last.epoch}` !== `${m.lastKnown.direction} ${m.lastKnown.epoch}`;
     if (turned) {
-      const concerns = (c: Condition): boolean =>
-        c.kind === 'signal' && c.migration === m.config.name && /^(active|standby|dms|verify)\./.test(c.signal);
-      for (const group of this.groups) {
-        group.advance(now);
-        group.restart(concerns);
-      }
+      this.table.restart(
+        (c) => c.kind === 'signal' && c.migration === m.config.name && /^(active|standby|dms|verify)\./.test(c.signal),
+        now,
+      );
       // What was compared is the other way round now.
       const behind = unknown('the direction has changed; the sequences are compared again', now);
       const compared = unknown('the direction has changed; the data is compared anew', now);
@@ -863,121 +705,13 @@ export class Engine {
     for (const m of this.migrations.values()) {
       for (const side of ['source', 'target'] as const) m.answers[side] = { ...m.answers[side], at: -Infinity };
     }
-    for (const group of this.groups) {
-      group.advance(now);
-      // At least an instant was not observed, even if the next observation comes at this very one.
-      group.gap(Math.max(1, lostUs));
-    }
+    // At least an instant was not observed, even if the next observation comes at this very one.
+    this.table.gap(Math.max(1, lostUs), now);
     for (const key of this.board.keys()) {
       if (this.board.reading(key).freshUs === Infinity) continue;
       this.board.set(key, unknown(`${what}; nothing observed before counts`, now), now);
     }
-    for (const group of this.groups) group.look(now);
+    this.table.look(now);
     this.output.jumped(what);
   }
-}
-
-/** Whether a signal stands for that of one of the links, by the present direction. */
-export function isAlias(signal: string): boolean {
-  if (isDmsSignal(signal)) return true;
-  return /^(active|standby)\./.test(signal) && !Object.hasOwn(MIGRATION_SIGNALS, signal);
-}
-
-/** The names that a migration's signals depend on. */
-export function contextOf(m: MigrationConfig): SignalContext {
-  return {
-    links: m.links.reverse === undefined ? ['forward'] : ['forward', 'reverse'],
-    traffic: Object.fromEntries([...(m.traffic ?? [])].map(([name, { unit }]) => [name, unit])),
-    dns: [...(m.dns?.keys() ?? [])],
-  };
-}
-
-/** Whether the application writes to both sides itself, so that no write there is stray. */
-function isDual({ config }: MigrationState): boolean {
-  return config.links.forward.via === 'none';
-}
-
-function newLink(id: LinkId, migration: string, config: LinkConfig): LinkState {
-  const { flows, freshnessUs: freshUs } = config;
-  const tracker = new LagTracker({ lagFreshUs: lagFreshness(config.heartbeat.intervalUs), freshUs, flows });
-  return { id, migration, config, tracker, drain: new LinkDrain(flows, freshUs), disagreedAt: -Infinity };
-}
-
-function readingOf(o: LinkReading | SideReading | MigrationReading | DmsReading, freshUs: Us): Reading {
-  if (o.value === null) return unknown(o.reason ?? 'the collector gave no reason', o.at);
-  const reading = known(o.value, o.askedAt ?? o.at, freshUs, o.reason);
-  return o.kind !== 'side-reading' && o.bound !== undefined ? { ...reading, bound: o.bound } : reading;
-}
-
-/** What one side says of the direction of a migration. */
-function directionAnswer(o: DirectionRows, migration: string): DirectionAnswer {
-  if (o.rows === null) return { unknown: o.reason ?? 'the collector gave no reason' };
-  const unusable = o.unusable?.find((u) => u.migration === migration);
-  if (unusable !== undefined) return { unknown: unusable.reason };
-  return { row: o.rows.find((r) => r.migration === migration) ?? null };
-}
-
-/** A reading seen through the direction is usable only as long as the direction itself is fresh. */
-function withinDirection(m: MigrationState, reading: Reading): Reading {
-  if (reading.value === null) return reading;
-  const directionUntil = Math.min(m.answers.source.at, m.answers.target.at) + SIDE_FRESH_US;
-  if (directionUntil < reading.observedAt) {
-    return unknown('the direction was not read from both sides lately', reading.observedAt);
-  }
-  return { ...reading, freshUs: Math.min(reading.freshUs, directionUntil - reading.observedAt) };
-}
-
-/** Whether the target carries the writes, for as long as both sides' answers are fresh. */
-function reversed(m: MigrationState, now: Us): Reading {
-  const { direction } = m;
-  if (direction.direction === 'unknown') return unknown(`the direction is unknown: ${direction.reason}`, now);
-  const observedAt = Math.min(m.answers.source.at, m.answers.target.at);
-  if (now - observedAt > SIDE_FRESH_US) return unknown('the direction was not read from both sides lately', now);
-  return known(direction.direction === 'reverse' ? 1 : 0, observedAt, SIDE_FRESH_US);
-}
-
-/**
- * The direction that both sides' rows make, unless it contradicts one that was known already: rows whose epoch went back
- * were deleted or lost by a restore, and what they say is not the present.
- */
-function notBefore(last: KnownDirection | null, found: Direction): Direction {
-  if (last === null || found.direction === 'unknown' || found.epoch > last.epoch) return found;
-  if (found.epoch === last.epoch && found.direction === last.direction) return found;
-  return {
-    direction: 'unknown',
-    reason:
-      `lockgate.direction says ${found.direction} with epoch ${found.epoch}, but it said ${last.direction} with epoch ${last.epoch} before ` +
-      `(a side was restored, or rows were changed by hand): write the right direction with epoch ${last.epoch + 1} on its active side`,
-  };
-}
-
-/** Everything that a gate asks, with the gates and databases behind it: equal text means that its past still counts. */
-function footingOf(config: Config, gates: ReadonlyMap<string, GateConfig>, id: string): string {
-  const gate = gates.get(id);
-  const behind = gate?.require.map((c) =>
-    c.kind === 'gate'
-      ? footingOf(config, gates, c.gate)
-      : [basisOf(config, c.migration), questionOf(config, c.migration, c.signal)],
-  );
-  return JSON.stringify([gate, behind]);
-}
-
-function digest(text: string): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, 16);
-}
-
-/** All that decides what the signals of a migration are about. */
-function basisOf(config: Config, migration: string): string {
-  const m = config.migrations.get(migration);
-  const side = (name: string | undefined): unknown => config.databases.get(name ?? '');
-  return JSON.stringify([m?.links, side(m?.source), side(m?.target)]);
-}
-
-/** What another system is asked for a signal, as text; undefined for a signal that comes of the databases. */
-function questionOf(config: Config, migration: string, signal: string): string | undefined {
-  const m = config.migrations.get(migration);
-  const [head, name = ''] = signal.split('.');
-  if (head === 'verify') return verifyQuestion(m?.verify);
-  const question = head === 'traffic' ? m?.traffic?.get(name) : head === 'dns' ? m?.dns?.get(name) : undefined;
-  return question === undefined ? undefined : JSON.stringify(question);
 }

@@ -3,7 +3,8 @@ import type { Log } from '../collectors/collector.js';
 import { US_PER_MS, type Clock, type Us } from './core/clock.js';
 import { messageOf } from './core/errors.js';
 import { known, type Reading } from './core/signal.js';
-import type { Engine, EngineMemories } from './engine.js';
+import type { Engine } from './engine.js';
+import type { EngineMemories } from './engine-output.js';
 import type { Attestation, Store } from './store/store.js';
 
 const MEMORIES = 'engine-memories';

@@ -13,7 +13,9 @@ import {
   type SignalContext,
 } from './core/signal.js';
 import type { Alerting } from './alerting.js';
-import { contextOf, isAlias, type Engine } from './engine.js';
+import type { Engine } from './engine.js';
+import { isAlias } from './aliases.js';
+import { contextOf } from './link-state.js';
 import type { EventStream } from './events.js';
 import type {
   AlertsJson,

@@ -60,6 +60,8 @@ export interface ChainTarget {
   readonly executed: GtidSet | null;
   /** Nothing was applied between reading the channels and that (MariaDB). */
   readonly steady: boolean;
+  /** The last number that it has given itself in each GTID domain, read after what was applied (MariaDB). */
+  readonly own: ReadonlyMap<number, bigint>;
   /** What its own binlog lacks of that, and the oldest file of it; null where applied changes are not logged. */
   readonly purged: { readonly set: GtidSet; readonly oldest: string } | null;
   /** The end of its own binlog; null without one. */
@@ -77,7 +79,7 @@ export interface ChainTarget {
 interface Level {
   readonly groups: number;
   readonly seqs: bigint;
-  /** The domains that are left out, because the target's own changes come back in them. */
+  /** The domains that are left out, because the target's own changes come back in them; of the others, its last change there. */
   readonly returned: string;
 }
 
@@ -335,7 +337,7 @@ function addLevel(facts: FactsBuilder, to: string, target: ChainTarget, before: 
  * beside each other it is that of the newest transaction committed, with older ones of another domain still under way.
  * What was received of each domain tells.
  */
-function levelOf({ server: own, channels, executed, steady }: ChainTarget): Level | null {
+function levelOf({ server, channels, executed, steady, own }: ChainTarget): Level | null {
   if (!steady || executed?.flavour !== 'mariadb' || isEmptyGtidSet(executed) || channels.length === 0) return null;
   let groups = 0;
   for (const c of channels) {
@@ -346,17 +348,20 @@ function levelOf({ server: own, channels, executed, steady }: ChainTarget): Leve
     groups += c.groups;
   }
   let seqs = 0n;
-  const returned: number[] = [];
+  const returned: string[] = [];
   let counted = 0;
-  for (const [domain, { server, seq }] of executed.domains) {
-    // Where replication runs both ways its own changes come back: the position moves, and nothing is applied.
-    if (server === own.identity.serverId) returned.push(domain);
+  for (const [domain, last] of executed.domains) {
+    // Where replication runs both ways its own changes come back: the position moves, and nothing is applied. So the sums
+    // of two looks fit each other only where it wrote nothing in that domain between them, nor had anything on its way.
+    const written = own.get(domain);
+    if (last.server === server.identity.serverId || (written ?? 0n) > last.seq) returned.push(String(domain));
     else {
-      seqs += seq;
+      if (written !== undefined) returned.push(`${domain} after ${written}`);
+      seqs += last.seq;
       counted += 1;
     }
   }
-  return counted === 0 ? null : { groups, seqs, returned: returned.sort((a, b) => a - b).join(',') };
+  return counted === 0 ? null : { groups, seqs, returned: returned.sort().join(',') };
 }
 
 function lifeOf({ durable, startedAt }: ChainServer): { life?: string } {

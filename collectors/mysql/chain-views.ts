@@ -1,4 +1,3 @@
-import type { GtidSet } from '../../daemon/core/gtid.js';
 import type { ChainChannel, ChainServer, ChainSource, ChainTarget } from './chain-state.js';
 import type { MysqlConnection } from './connection.js';
 import { readIdentity } from './position-views.js';
@@ -54,7 +53,7 @@ export async function readChainTarget(
   // Before the sets, so that what the channels have applied is in them.
   const rows = await connection.query<StatusRow>(replicaStatusSql(connection), undefined, { timeoutMs });
   const channels = rows.map(chainChannelOf);
-  const { executed, purged, steady } = await readSets(connection, settings, rows, timeoutMs);
+  const { executed, purged, steady, own } = await readSets(connection, settings, rows, timeoutMs);
   const logs = settings.get('log_bin') === 'ON' && (settings.get('log_replica_updates') ?? settings.get('log_slave_updates')) === 'ON'; // prettier-ignore
   let sight: PurgedSight | null = null;
   if (purged !== null && logs) {
@@ -68,6 +67,7 @@ export async function readChainTarget(
     channels,
     executed,
     steady,
+    own,
     purged: sight === null ? null : { set: parseGtids(connection, sight.text), oldest: sight.oldest },
     head: mariadb || settings.get('log_bin') !== 'ON' ? null : await readBinlogHead(connection, timeoutMs),
     skipping: Number(settings.get('sql_replica_skip_counter') ?? settings.get('sql_slave_skip_counter') ?? 0) > 0,
@@ -94,9 +94,15 @@ async function readSets(
   settings: Settings,
   rows: readonly StatusRow[],
   timeoutMs: number,
-): Promise<{ executed: GtidSet | null; purged: string | null; steady: boolean }> {
+): Promise<Pick<ChainTarget, 'executed' | 'steady' | 'own'> & { purged: string | null }> {
   if (connection.version.flavour === 'mariadb') {
-    const [row] = await connection.query<{ pos: string }>('SELECT @@GLOBAL.gtid_slave_pos AS pos', undefined, {
+    const [row] = await connection.query<{ pos: string; server: string | number }>(
+      'SELECT @@GLOBAL.gtid_slave_pos AS pos, @@GLOBAL.server_id AS server',
+      undefined,
+      { timeoutMs },
+    );
+    // After the position, so that a write of its own between the two counts as one that has not come back yet.
+    const [state] = await connection.query<{ state: string }>('SELECT @@GLOBAL.gtid_binlog_state AS state', undefined, {
       timeoutMs,
     });
     // The status takes the position before the counts, so that only one that is the same after them fits them.
@@ -105,15 +111,33 @@ async function readSets(
       executed: parseGtids(connection, pos),
       purged: null,
       steady: rows.every((r) => r['Gtid_Slave_Pos'] === pos),
+      own: ownChanges(state?.state ?? '', String(row?.server ?? '')),
     };
   }
-  if ((settings.get('gtid_mode') ?? 'OFF') === 'OFF') return { executed: null, purged: null, steady: true };
+  if ((settings.get('gtid_mode') ?? 'OFF') === 'OFF') {
+    return { executed: null, purged: null, steady: true, own: new Map() };
+  }
   const [row] = await connection.query<{ executed: string; purged: string }>(
     'SELECT @@GLOBAL.gtid_executed AS executed, @@GLOBAL.gtid_purged AS purged',
     undefined,
     { timeoutMs },
   );
-  return { executed: parseGtids(connection, row?.executed ?? ''), purged: row?.purged ?? '', steady: true };
+  return {
+    executed: parseGtids(connection, row?.executed ?? ''),
+    purged: row?.purged ?? '',
+    steady: true,
+    own: new Map(),
+  };
+}
+
+/** The last number that a server has given in each domain, out of `gtid_binlog_state` (`domain-server-number,…`). */
+function ownChanges(state: string, server: string): ReadonlyMap<number, bigint> {
+  const own = new Map<number, bigint>();
+  for (const gtid of state.split(',')) {
+    const [domain, of, seq] = gtid.trim().split('-');
+    if (of === server && seq !== undefined) own.set(Number(domain), BigInt(seq));
+  }
+  return own;
 }
 
 async function readOldest(connection: MysqlConnection, timeoutMs: number): Promise<string> {

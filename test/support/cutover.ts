@@ -195,7 +195,7 @@ export class Timeline {
     const wrong = samples.find((s) => !states.includes(s.state));
     expect(
       wrong,
-      `${gate} said ${wrong?.state ?? ''} ${Math.round((wrong?.askedAt ?? 0) - from)} ms into a stretch of ${states.join(' or ')}: ${JSON.stringify(wrong?.verdict, null, 1)}`,
+      `${wrong?.state === 'open' ? 'FALSE GREEN: ' : ''}${gate} said ${wrong?.state ?? ''} ${Math.round((wrong?.askedAt ?? 0) - from)} ms into a stretch of ${states.join(' or ')}: ${JSON.stringify(wrong?.verdict, null, 1)}`,
     ).toBeUndefined();
   }
 
@@ -209,6 +209,9 @@ export async function nothingMissing(bed: CutoverBed, side: Side, application: A
   const wanted = [...application.acknowledged];
   const found = await bed.tokens(side);
   const missing = wanted.filter((token) => !found.has(token));
-  expect(missing, `${missing.length} of ${wanted.length} acknowledged rows are missing on the ${side}`).toEqual([]);
+  expect(
+    missing,
+    `FALSE GREEN: ${missing.length} of ${wanted.length} acknowledged rows are missing on the ${side}`,
+  ).toEqual([]);
   return wanted.length;
 }

@@ -77,6 +77,8 @@ async function buildPair(options: MysqlPairOptions, cleanups: (() => Promise<voi
   const { flavour, gtid = true, channels = [''] } = options;
   const channel = channels[0] ?? '';
   const common = { flavour, gtid };
+  // A replica that is killed may have a torn relay log, and without GTIDs what it fetches again may be what it has already.
+  const recovery: Record<string, string> = flavour === 'mysql' && !gtid ? { relay_log_recovery: 'ON' } : {};
   const [source, target, ...others] = await allOrNone(
     [
       startMysql({
@@ -93,7 +95,7 @@ async function buildPair(options: MysqlPairOptions, cleanups: (() => Promise<voi
         serverId: 2,
         database,
         // As a target in a migration ought to be; root is exempt.
-        settings: { read_only: 'ON', ...options.settings, ...options.targetSettings },
+        settings: { read_only: 'ON', ...recovery, ...options.settings, ...options.targetSettings },
         env: options.targetEnv ?? {},
       }),
       ...channels.slice(1).map((name, i) => startMysql({ ...common, name: `source-${name}`, serverId: 3 + i })),
@@ -150,6 +152,16 @@ async function buildPair(options: MysqlPairOptions, cleanups: (() => Promise<voi
     });
     return answer[0];
   };
+  /** Waits, and says what the replica says where it is in vain. */
+  const replicated = async (what: string, timeoutMs: number, done: () => Promise<boolean>): Promise<void> => {
+    try {
+      await waitFor(what, timeoutMs, done);
+    } catch (error) {
+      const status = Object.entries((await replicaStatus().catch(() => null)) ?? {});
+      const told = status.filter(([name]) => /_Running|_Error$|_Log_(File|Pos)$/.test(name)).map(([n, v]) => `${n}=${String(v)}`); // prettier-ignore
+      throw new Error(`${error instanceof Error ? error.message : String(error)}; ${told.join(' ')}`, { cause: error });
+    }
+  };
   const base = { flavour, gtid, channel, source, target, replicationProxy, onSource, onTarget };
   const pair: MysqlPair = {
     ...base,
@@ -179,13 +191,13 @@ async function buildPair(options: MysqlPairOptions, cleanups: (() => Promise<voi
       }
     },
     async arrived(id, timeoutMs = 10_000) {
-      await waitFor(`order ${id} on the target`, timeoutMs, async () => {
+      await replicated(`order ${id} on the target`, timeoutMs, async () => {
         return (await onTarget('select 1 from orders where id = ?', [id])).length > 0;
       });
     },
     async settled(timeoutMs = 30_000) {
       const [sql, what] = await positionReached(pair, channel);
-      await waitFor(`the target to apply ${what}`, timeoutMs, async () => {
+      await replicated(`the target to apply ${what}`, timeoutMs, async () => {
         const [row] = await onTarget<{ done: number | string | null }>(sql);
         return row?.done !== null && Number(row?.done) === 1;
       });

@@ -97,7 +97,7 @@ export function expectNoFalseGreen(
     if (truth === null) continue;
     expect(
       truth.lowMs,
-      `open ${Math.round(s.askedAt - from)} ms after the fault while rows were missing for ${Math.round(truth.lowMs)} ms: ${JSON.stringify(s.verdict)}`,
+      `FALSE GREEN: open ${Math.round(s.askedAt - from)} ms after the fault while rows were missing for ${Math.round(truth.lowMs)} ms: ${JSON.stringify(s.verdict)}`,
     ).toBeLessThanOrEqual(timing.thresholdMs + boundMs);
   }
   const open = samples.filter((s) => s.state === 'open').length;
@@ -150,7 +150,10 @@ export async function runFault<P>(s: Scenario<P>, fault: Fault<P>): Promise<void
     if (wanted === 'breaks') {
       const withinMs = fault.withinMs ?? timing.thresholdMs + boundMs;
       const green = samples.filter((x) => x.state === 'open' && x.askedAt > made + withinMs);
-      expect(green.at(-1), `open for too long: ${JSON.stringify(green.at(-1)?.verdict, null, 1)}`).toBeUndefined();
+      expect(
+        green.at(-1),
+        `FALSE GREEN: open for too long: ${JSON.stringify(green.at(-1)?.verdict, null, 1)}`,
+      ).toBeUndefined();
       expect(samples.some((x) => x.state !== 'open')).toBe(true);
     }
   }

@@ -57,6 +57,7 @@ const target = (more: Partial<ChainTarget> = {}): ChainTarget => ({
   purged: { set: parseMysqlGtidSet(''), oldest: 'binlog.000001' },
   head: { file: 'binlog.000001', offset: 900 },
   steady: true,
+  own: new Map(),
   skipping: false,
   skipErrors: '',
   execMode: 'STRICT',
@@ -220,6 +221,8 @@ describe('on MariaDB', () => {
   /** Everything is executed by the place, and this much received. */
   const outrun = (pos: string, groups: number, receivedGtids: string): ChainTarget =>
     at(pos, groups, {}, { receivedGtids });
+  /** The target's own last number in the domain that the source writes in as well. */
+  const wrote = (seq: bigint): Partial<ChainTarget> => ({ own: new Map([[0, seq]]) });
   const anew = { handled: { starts: 2, changes: 2, resets: 1 } };
   it.each([
     ['applied', [at('0-1-10', 10), at('0-1-15', 15)], null],
@@ -250,6 +253,11 @@ describe('on MariaDB', () => {
     ['its own changes came back', [at('0-1-10,2-2-4', 10), at('0-1-12,2-2-9', 12)], null],
     ['its own came back, and one was left out', [at('0-1-10,2-2-4', 10), at('0-1-12,2-2-9', 11)], /moved further/],
     ['its own came back for the first time', [at('0-1-10', 10), at('0-1-12,2-2-9', 12)], null],
+    // In one domain with the source: 11 and 12 of the target's own came back, and 13 was applied.
+    ['its own came back in the same domain, and was overtaken', [at('0-1-10', 10, wrote(9n)), at('0-1-13', 11, wrote(12n))], null], // prettier-ignore
+    ['its own was on its way in the same domain, and was overtaken', [at('0-1-10', 10, wrote(12n)), at('0-1-13', 11, wrote(12n))], null], // prettier-ignore
+    ['its own came back long ago, and one was left out', [at('0-1-10', 10, wrote(9n)), at('0-1-13', 12, wrote(9n))], /moved further/], // prettier-ignore
+    ['its own was overtaken, and one was left out later', [at('0-1-10', 10, wrote(12n)), at('0-1-13', 11, wrote(12n)), at('0-1-15', 12, wrote(12n))], /moved further/], // prettier-ignore
     ['a domain is lost', [at('0-1-10,5-9-1', 11), at('0-1-10', 11)], /went back/],
   ])('%s', (_, all, what) => {
     const broken = looks(...all.map((t) => ({ t, s })));

@@ -3,7 +3,8 @@ import type { Config, DatabaseConfig, LinkConfig } from '../../../daemon/core/co
 import type { Break, ChainFacts } from '../../../daemon/core/continuity.js';
 import type { DirectionRow } from '../../../daemon/core/direction.js';
 import { stateAt, type LinkName } from '../../../daemon/core/signal.js';
-import { Engine, type EngineMemories } from '../../../daemon/engine.js';
+import { Engine } from '../../../daemon/engine.js';
+import type { EngineMemories } from '../../../daemon/engine-output.js';
 import { FakeClock } from '../../support/fake-clock.js';
 
 const S = 1_000_000;

@@ -4,7 +4,8 @@ import type { Config, DatabaseConfig, GateConfig, LinkConfig } from '../../../da
 import type { Direction, DirectionRow } from '../../../daemon/core/direction.js';
 import type { Transition } from '../../../daemon/core/gate.js';
 import { known, stateAt, valueAt, type LinkName, type LinkSignal } from '../../../daemon/core/signal.js';
-import { Engine, type EngineMemories } from '../../../daemon/engine.js';
+import { Engine } from '../../../daemon/engine.js';
+import type { EngineMemories } from '../../../daemon/engine-output.js';
 import { FakeClock } from '../../support/fake-clock.js';
 
 const S = 1_000_000;
