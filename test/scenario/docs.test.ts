@@ -17,7 +17,7 @@ import { workspace, type Workspace } from '../support/lockgate.js';
 const COMMAND_MS = 40_000;
 /** Pages whose commands build on one another come in the order of a migration; the others follow by name. */
 const FIRST = [
-  ...['README.md', 'docs/getting-started.md', 'docs/gates.md', 'docs/integrations.md'],
+  ...['README.md', 'docs/getting-started.md', 'docs/dual-write.md', 'docs/gates.md', 'docs/integrations.md'],
   ...['docs/runbook.md', 'docs/cutover.md'],
 ];
 
@@ -74,7 +74,8 @@ const calls = (text: string, program: string): boolean => new RegExp(`(^|[\\s|(]
 async function runSql(block: Block, { pair }: World): Promise<void> {
   counts.executed += 1;
   const run = block.marker.get('on') === 'source' ? pair.onSource : pair.onTarget;
-  await run(block.text).catch((error: unknown) => {
+  const text = block.marker.has('rollback') ? `BEGIN; ${block.text}; ROLLBACK` : block.text;
+  await run(text).catch((error: unknown) => {
     failures.push(`${block.page}:${block.line}: ${String(error)}\n${block.text}`);
   });
 }

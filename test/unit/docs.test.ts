@@ -111,6 +111,16 @@ describe('the docs', () => {
     expect(wrong).toEqual([]);
   });
 
+  it('run every SQL, or say which test does', () => {
+    const sql = blocks.filter(({ lang }) => lang === 'sql');
+    const wrong = sql.filter(({ marker }) => {
+      const by = marker.get('run')?.replace(/^elsewhere /, '');
+      const elsewhere = by !== undefined && existsSync(join(root, by));
+      return !elsewhere && !marker.has('on') && (marker.get('not-here') ?? '') === '';
+    });
+    expect(wrong.map(({ page, line }) => `${page}:${line}`)).toEqual([]);
+  });
+
   it('name signals, conditions, metrics, commands and keys that exist', () => {
     const wrong: string[] = [];
     // What is shown as wrong.

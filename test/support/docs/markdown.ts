@@ -9,7 +9,8 @@ export const root = fileURLToPath(new URL('../../../', import.meta.url));
 /**
  * What `<!-- docs: … -->` before a block says of it. A marker is a word with or without a value: `exit=1` (how its last
  * command ends), `not-here REASON`, `run=elsewhere FILE`, `script` (one program, not commands one by one), `file=NAME`
- * (the block is that file of the reader), `on=source` (SQL for that side), `answer=PATH` (JSON that the API gives).
+ * (the block is that file of the reader), `on=source` (SQL for that side; with `rollback` nothing of it stays), `answer=PATH`
+ * (JSON that the API gives), `yaml=migration` (of what a configuration it is a part; `other`: of none).
  */
 export type Marker = ReadonlyMap<string, string>;
 
@@ -47,7 +48,7 @@ export function readMarker(text: string, where: string): Marker {
   }
   for (const part of text.split(/\s+/)) {
     const [key = '', value = ''] = part.split('=');
-    if (!['exit', 'script', 'file', 'on', 'answer', 'yaml', 'engine'].includes(key)) {
+    if (!['exit', 'script', 'file', 'on', 'answer', 'yaml', 'rollback'].includes(key)) {
       throw new Error(`${where}: the marker \`docs: ${text}\` is not understood`);
     }
     found.set(key, value);

@@ -112,6 +112,8 @@ export async function startWorld(): Promise<World> {
     const pair = await startPair({ sourceSettings: { wal_retrieve_retry_interval: '500ms' } });
     cleanups.push(() => pair.destroy());
     await prepareWayBack(pair, true);
+    // The application's own role, which a cutover locks out.
+    for (const run of [pair.onSource, pair.onTarget]) await run('create role shop_app login');
     const told: Told[] = [];
     const hook = await startHook(cleanups, told);
     const lockgate = await workspace(worldYaml(pair, hook));
@@ -169,7 +171,7 @@ function pageWorld(name: string, pair: Pair, lockgate: Workspace, tools: string 
   writeFileSync(join(folder, 'lockgate.yaml'), stringify({ ...base, ...cloudwatch }));
   const shell = new Shell(folder, {
     PATH: [bin, process.env['PATH'] ?? '', ...(tools === null ? [] : [tools])].join(':'),
-    ...{ LOCKGATE_URL: lockgate.url, ONPREM_PW: 'pw', AWS_PW: 'pw' },
+    ...{ LOCKGATE_URL: lockgate.url, LOCKGATE_TOKEN: 'pw', ONPREM_PW: 'pw', AWS_PW: 'pw' },
     ONPREM_ADMIN: pair.source.adminUrl(pair.database),
     AWS_ADMIN: pair.target.adminUrl(pair.database),
   });
