@@ -16,6 +16,7 @@ const LONGEST = [
   'test/scenario/faults-18.test.ts',
   'test/integration/positions.test.ts',
   'test/scenario/operations.test.ts',
+  'test/scenario/docs.test.ts',
   'test/scenario/demo.test.ts',
   'test/faults/demo.test.ts',
   'test/scenario/cutover-races.test.ts',
