@@ -1,4 +1,7 @@
 /** What the generated rules do, judged by Prometheus's own promtool, and the example files by its own checks. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createMetrics } from '../../daemon/publish/prometheus.js';
 import { FakePort } from '../support/fake-port.js';
@@ -341,8 +344,27 @@ describe.skipIf(withoutPrometheus)('rules for Prometheus', () => {
     const alertmanager = await runTool('amtool', ['check-config', example('alertmanager.yml')]);
     expect(alertmanager).toMatchObject({ code: 0, stdout: expect.stringContaining('SUCCESS') as string });
     // The files that it names are those of the machine that it is for.
-    const syntax = ['check', 'config', '--syntax-only', example('prometheus.yml')];
-    expect(await runTool('promtool', syntax)).toMatchObject({ code: 0 });
+    for (const name of [
+      'prometheus.yml',
+      'scrape/file-sd.yml',
+      'scrape/kubernetes-sd.yml',
+      '../compose/prometheus.yml',
+    ]) {
+      const syntax = ['check', 'config', '--syntax-only', example(name)];
+      expect(await runTool('promtool', syntax), name).toMatchObject({ code: 0 });
+    }
+    await promtoolCheck(readFileSync(example('lockgate.rules.yml'), 'utf8'));
+    // What is discovered by the file of targets, as Prometheus itself reads it.
+    const folder = mkdtempSync(join(tmpdir(), 'lockgate-sd-'));
+    try {
+      const file = join(folder, 'prometheus.yml');
+      const text = readFileSync(example('scrape/file-sd.yml'), 'utf8');
+      writeFileSync(file, text.replace('/etc/prometheus/lockgate-targets.yml', example('scrape/lockgate-targets.yml')));
+      const found = await runTool('promtool', ['check', 'service-discovery', '--timeout=1s', file, 'lockgate']);
+      expect(found.stdout, found.stderr).toMatch(/"instance": "lockgate-b\.internal:9188"/);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it('stand over metrics that promtool finds clean', async () => {

@@ -15,17 +15,25 @@ export const demoCommand: readonly string[] = ['--import', 'tsx', join(demoRoot,
 
 /** A demo that runs. */
 export interface Demo {
+  /** The temporary folder that it was given. */
+  readonly folder: string;
   output(): string;
   kill(signal: NodeJS.Signals): void;
   exit: Promise<number | null>;
 }
 
-/** Starts the unattended tour, and afterwards asserts that nothing was left behind by what `use` did with it. */
-export async function withDemo(use: (demo: Demo) => Promise<void>): Promise<void> {
+/**
+ * Starts the unattended tour with further arguments, its API on a port of its own or on this one, and afterwards asserts
+ * that nothing was left behind by what `use` did with it.
+ */
+export async function withDemo(
+  use: (demo: Demo) => Promise<void>,
+  { port, args = [] }: { port?: number; args?: readonly string[] } = {},
+): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'demo-test-'));
   try {
     chmodSync(folder, 0o755); // the servers run as another user when we are root
-    await use(startDemo(folder, ['--once', '--port', String(await freePort())]));
+    await use(startDemo(folder, ['--once', ...args, '--port', String(port ?? (await freePort()))]));
     await waitFor('everything to be gone', 10_000, () => leftIn(folder).length === 0);
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -52,6 +60,7 @@ function startDemo(folder: string, args: readonly string[]): Demo {
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
   return {
+    folder,
     output: () => output,
     kill: (signal) => void child.kill(signal),
     exit: new Promise((resolve) => child.once('close', resolve)),

@@ -1,7 +1,7 @@
 import { flavours, type Flavour } from '../../deploy/demo/mysql-install.js';
 
 /** What a run can leave out besides a flavour. */
-const tools = ['pt-heartbeat', 'prometheus'] as const;
+const tools = ['pt-heartbeat', 'prometheus', 'image'] as const;
 type Tool = (typeof tools)[number];
 
 /** What the run leaves out by LOCKGATE_TEST_WITHOUT (`mysql`, `mariadb,pt-heartbeat`); those suites are skipped and say so. */
@@ -24,6 +24,9 @@ export const withoutPtHeartbeat = without.includes('pt-heartbeat');
 
 /** Whether the run does without the real Prometheus and Alertmanager. */
 export const withoutPrometheus = without.includes('prometheus');
+
+/** Whether the run does without carrying out the Dockerfile, which takes root and the right to mount. */
+export const withoutImage = without.includes('image');
 
 interface TestedFlavour {
   readonly flavour: Flavour;

@@ -103,6 +103,38 @@ export async function promtoolTest(text: string, series: Record<string, string>,
   });
 }
 
+/** What an expression yields at an instant: the value by its labels, as Prometheus writes both (`{gate="a"}`). */
+export interface ExpectedSamples {
+  readonly expr: string;
+  /** Seconds from the beginning. */
+  readonly at: number;
+  readonly samples: Readonly<Record<string, number>>;
+}
+
+/** Runs `promtool test rules` over expressions and `series` in its own notation, a value every 15 s; throws with what it says. */
+export async function promtoolExpressions(series: Record<string, string>, expected: ExpectedSamples[]): Promise<void> {
+  await withRules('groups: []\n', async (folder, file) => {
+    const test = {
+      rule_files: [file],
+      evaluation_interval: `${stepS}s`,
+      tests: [
+        {
+          interval: `${stepS}s`,
+          input_series: Object.entries(series).map(([name, values]) => ({ series: name, values })),
+          promql_expr_test: expected.map(({ expr, at, samples }) => ({
+            expr,
+            eval_time: `${at}s`,
+            exp_samples: Object.entries(samples).map(([labels, value]) => ({ labels, value })),
+          })),
+        },
+      ],
+    };
+    const testFile = join(folder, 'test.yml');
+    writeFileSync(testFile, JSON.stringify(test));
+    await promtool(['test', 'rules', testFile]);
+  });
+}
+
 /** Runs `promtool check rules`; throws with what it says when it finds anything. */
 export async function promtoolCheck(text: string): Promise<void> {
   await withRules(text, (_, file) => promtool(['check', 'rules', '--lint-fatal', file]));
