@@ -49,6 +49,8 @@ export const PROVEN: readonly (readonly [RegExp, string])[] = [
   [/^npm run format\b/, '.ci/run'],
   [/^npm run soak\b/, 'test/unit/soak.test.ts'],
   [/^npm run bench\b/, 'test/bench/main.ts'],
+  // That the script exists is looked at for each of them.
+  [/^npm run [\w:-]+/, 'package.json'],
   [/^(LOCKGATE_TEST_\w+=\S+ )*npx vitest\b/, 'vitest.config.ts'],
   [/^\.ci\/run\b/, '.ci/run'],
 ];

@@ -4,7 +4,7 @@
  * says: addresses, passwords, how long gates hold, and names of files.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -165,7 +165,8 @@ function pageWorld(name: string, pair: Pair, lockgate: Workspace, tools: string 
   program(join(bin, 'lockgate'), `cd ${folder} && exec ${process.execPath} ${node} "$@"`);
   // What is built, for `node $PWD/dist/daemon/main.js`.
   if (main !== undefined) symlinkSync(dirname(dirname(main)), join(folder, 'dist'));
-  for (const each of ['deploy', 'docs']) symlinkSync(join(root, each), join(folder, each));
+  // A copy: what a page writes there stays with the page.
+  cpSync(join(root, 'deploy'), join(folder, 'deploy'), { recursive: true });
   const cloudwatch = { publish: { cloudwatch: { region: 'eu-west-1' } } };
   const base = parse(readFileSync(lockgate.configFile, 'utf8')) as object;
   writeFileSync(join(folder, 'lockgate.yaml'), stringify({ ...base, ...cloudwatch }));
@@ -200,7 +201,7 @@ function pageWorld(name: string, pair: Pair, lockgate: Workspace, tools: string 
         if (!existsSync(script)) program(script, 'exit 0');
       }
       let here = text
-        .replace(/https?:\/\/(127\.0\.0\.1|lockgate(\.internal)?|a|b):9188/g, url)
+        .replace(/https?:\/\/(127\.0\.0\.1|lockgate(\.internal)?|[ab](\.example)?):9188/g, url)
         .replaceAll('/etc/prometheus/', `${folder}/`)
         .replaceAll('/etc/lockgate/', `${folder}/`)
         .replace(/\b(\w+_PW|LOCKGATE_TOKEN)=…/g, '$1=pw');
