@@ -103,7 +103,7 @@ describe('the docs', () => {
           if (problem !== null) wrong.push(`${where}: ${problem}`);
         }
         // Those of the project; `./dist` is made by its build.
-        for (const m of command.text.matchAll(/(?<![\w./-])(?:\.\/)?((?:deploy|docs|test|daemon)\/[\w./-]*\w)/g)) {
+        for (const m of command.text.matchAll(/(?<![\w./-]|> ?)(?:\.\/)?((?:deploy|docs|test|daemon)\/[\w./-]*\w)/g)) {
           if (!existsSync(join(root, m[1] ?? ''))) wrong.push(`${where}: there is no ${m[1] ?? ''}`);
         }
       }
