@@ -53,7 +53,7 @@ export class Shell {
     }
     clearTimeout(timer);
     // What was printed comes by another pipe.
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, 5));
     if (!this.#codes.includes('\n')) throw new Error(`no end within ${timeoutMs} ms: ${text}\n${this.#output}`);
     return { code: Number(this.#codes.trim()), output: this.#output };
   }
