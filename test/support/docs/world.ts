@@ -158,7 +158,9 @@ async function startHook(cleanups: (() => Promise<void>)[], told: Told[]): Promi
 
 /** What of the programs that the docs call cannot be run here. */
 function missingTools(tools: string | null): Set<string> {
-  const missing = ['curl', 'python3', 'openssl'].filter((name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0);
+  const missing = ['curl', 'python3', 'openssl'].filter(
+    (name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0,
+  );
   return new Set([...missing, ...(tools === null ? ['promtool', 'amtool'] : [])]);
 }
 
