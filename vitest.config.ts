@@ -18,6 +18,7 @@ const LONGEST = [
   'test/integration/positions.test.ts',
   'test/scenario/operations.test.ts',
   'test/scenario/page.test.ts',
+  'test/scenario/docs.test.ts',
   'test/scenario/demo.test.ts',
   'test/faults/demo.test.ts',
   'test/scenario/cutover-races.test.ts',

@@ -111,7 +111,7 @@ async function build(options: PostgresCutoverOptions, cleanups: (() => Promise<v
 }
 
 /** Everything of the way back that can be there before the flip. */
-async function prepareWayBack(pair: Pair, bothWays: boolean): Promise<void> {
+export async function prepareWayBack(pair: Pair, bothWays: boolean): Promise<void> {
   await pair.onTarget(`
     create role replicator login replication password 'replicator';
     grant usage on schema public to replicator;
