@@ -6,7 +6,7 @@ const noClock = [
 ];
 
 export default tseslint.config(
-  { ignores: ['dist/', 'coverage/', 'node_modules/', '.servers/', 'test/artifacts/'] },
+  { ignores: ['dist/', 'coverage/', 'node_modules/', '.cache/', '.servers/', 'test/artifacts/'] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: {

@@ -23,6 +23,15 @@ describe('what the chart draws', () => {
     expect(silent.at.map((s, i) => (s > 1000 && s < 1020 ? silent.forward[i] : 'x')).includes(null)).toBe(true);
   });
 
+  it('joins the steps of the past, and leaves open whatever lies between them and the present', () => {
+    const series = lagSeries([point(1000, 0.1), point(1010, 0.2), point(1018, 0.3), point(1019, 0.3)], [], 1019);
+    const between = (from: number, to: number): unknown[] =>
+      series.forward.filter((_, i) => (series.at[i] ?? 0) > from && (series.at[i] ?? 0) < to);
+    expect(between(1000, 1010)).toEqual([]);
+    expect(between(1010, 1018)).toEqual([null]);
+    expect(between(1018, 1019)).toEqual([]);
+  });
+
   it('ends now with a gap when nothing has come for long', () => {
     const series = lagSeries([point(1000, 0.1)], [], 1060);
     expect(series.at.at(-1)).toBe(1060);

@@ -22,11 +22,10 @@ export interface LagBound {
 /** At most so much is shown, and at least so much, however little is known yet. */
 const SHOWN_S = 900;
 const LEAST_S = 120;
-/**
- * The past comes in steps of ten seconds, each with its worst, and the present every second; a loss and whatever was not
- * known is told as such. What lies further apart has a gap between all the same.
- */
-const GAP_S = 11;
+/** The present comes every second: what lies further apart has a gap between. */
+const GAP_S = 2.5;
+/** The past comes in steps of ten seconds, each with its worst: those lie just as far apart, and have none. */
+const STEP_S = 10;
 
 /** The time before `nowS` of which anything is known, at most a quarter of an hour; it ends there, whenever the last point was. */
 export function lagSeries(forward: readonly LagPoint[], reverse: readonly LagPoint[], nowS: number): LagSeries {
@@ -42,7 +41,7 @@ export function lagSeries(forward: readonly LagPoint[], reverse: readonly LagPoi
   add(from - 0.5, null, null);
   let last = from - 0.5;
   for (const at of [...new Set([...f.keys(), ...r.keys()])].sort((a, b) => a - b)) {
-    if (at - last > GAP_S) add(last + 0.5, null, null);
+    if (at - last > GAP_S && at - last !== STEP_S) add(last + 0.5, null, null);
     add(at, f.get(at) ?? null, r.get(at) ?? null);
     last = at;
   }
