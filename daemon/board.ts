@@ -11,6 +11,8 @@ import { stateAt, unknown, valueAt, type Reading } from './core/signal.js';
 const HISTORY_SECONDS = 3_660;
 /** Changes kept as a list before a signal gets a ring. */
 const SHORT_LIST = 48;
+/** Seconds without a note that a list passes over: sweeps come a little late now and then. After more nobody knows what was. */
+const LATE_SECONDS = 3;
 
 /** One bucket of history; null where the signal was not known at any time in it. */
 export interface Bucket {
@@ -81,12 +83,17 @@ function note(slot: Slot, now: Us): void {
 class History {
   private changes: { second: number; last: number; max: number }[] = [];
   private ring: { last: Float32Array; max: Float32Array; second: number } | null = null;
+  /** The second in which anything was noted last. */
+  private noted = Infinity;
 
   note(second: number, value: number): void {
     if (this.ring !== null) {
       this.noteRing(this.ring, second, value);
       return;
     }
+    const silent = second > this.noted + LATE_SECONDS && !Number.isNaN(this.changes.at(-1)?.last ?? NaN);
+    if (silent) this.changes.push({ second: this.noted + 1, last: NaN, max: NaN });
+    this.noted = second;
     const last = this.changes.at(-1);
     if (last?.second === second) {
       last.last = value;

@@ -1,6 +1,5 @@
 /** Chromium for tests of the page: the machine's own, else Debian's, unpacked below the cache folder and run from there. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium, type Browser, type BrowserContext, type BrowserContextOptions } from 'playwright-core';
@@ -27,13 +26,15 @@ const LEAVE_OUT = [
 interface Installation {
   executablePath: string;
   env: Record<string, string>;
+  /** Fonts that came with it; null where the machine's are to be used. */
+  fonts: string | null;
 }
 
 let found: Promise<Installation> | null = null;
 
 async function installation(): Promise<Installation> {
   for (const executablePath of ['/usr/bin/chromium-headless-shell', '/usr/bin/chromium']) {
-    if (existsSync(executablePath)) return { executablePath, env: {} };
+    if (existsSync(executablePath)) return { executablePath, env: {}, fonts: null };
   }
   const root = await fetchDebian({
     name: 'chromium-headless',
@@ -42,20 +43,12 @@ async function installation(): Promise<Installation> {
     leaveOut: LEAVE_OUT,
     remedy: 'or install the package chromium; or leave it out of the tests: LOCKGATE_TEST_WITHOUT=chromium',
   });
-  const fonts = join(root, 'lockgate-fonts.conf');
-  if (!existsSync(fonts)) {
-    const cache = `<cachedir>${join(tmpdir(), 'lockgate-fonts')}</cachedir>`;
-    const folders = `<dir>${join(root, 'usr/share/fonts')}</dir>${cache}`;
-    await writeFile(
-      fonts,
-      `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}</fontconfig>`,
-    );
-  }
   const triplet = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu';
   const libraries = ['', '/nss', '/pulseaudio'].map((folder) => join(root, 'usr/lib', `${triplet}${folder}`));
   return {
     executablePath: join(root, 'usr/lib/chromium/chromium-headless-shell'),
-    env: { LD_LIBRARY_PATH: libraries.join(':'), FONTCONFIG_FILE: fonts },
+    env: { LD_LIBRARY_PATH: libraries.join(':') },
+    fonts: join(root, 'usr/share/fonts'),
   };
 }
 
@@ -69,8 +62,16 @@ export interface TestBrowser {
 /** Starts a browser; rejects with what to do when there is none. */
 export async function startChromium(): Promise<TestBrowser> {
   found ??= installation();
-  const { executablePath, env } = await found;
+  const { executablePath, env, fonts } = await found;
   const home = mkdtempSync(join(tmpdir(), 'lockgate-chromium-'));
+  const ofFonts = join(home, 'fonts.conf');
+  if (fonts !== null) {
+    // Made anew each time: the folder it names may be shared, and may have another name for the next one.
+    writeFileSync(
+      ofFonts,
+      `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig><dir>${fonts}</dir><cachedir>${home}</cachedir></fontconfig>`,
+    );
+  }
   const inherited = Object.fromEntries(
     Object.entries(process.env).flatMap(([k, v]) => (v === undefined ? [] : [[k, v]])),
   );
@@ -78,7 +79,14 @@ export async function startChromium(): Promise<TestBrowser> {
     executablePath,
     args: FLAGS,
     // Whatever it writes beside its profile goes with it.
-    env: { ...inherited, ...env, HOME: home, XDG_CACHE_HOME: home, XDG_CONFIG_HOME: home },
+    env: {
+      ...inherited,
+      ...env,
+      ...(fonts !== null && { FONTCONFIG_FILE: ofFonts }),
+      HOME: home,
+      XDG_CACHE_HOME: home,
+      XDG_CONFIG_HOME: home,
+    },
     timeout: 60_000,
   });
   return {

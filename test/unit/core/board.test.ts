@@ -106,4 +106,23 @@ describe('the board', () => {
     board.set(KEY, known(105, at(105), at(2)), at(105));
     expect(board.history(KEY, at(99), at(105)).map((b) => b.last)).toEqual([99, null, null, null, null, null, 105]);
   });
+
+  it('shows a stall as a gap also of a signal that hardly changes, and a late look as none', () => {
+    const board = new Board(0);
+    board.set(KEY, known(7, at(0), Infinity), at(0));
+    for (const s of [1, 2, 4, 10, 11]) board.sweep(at(s));
+    expect(board.history(KEY, at(1), at(11)).map((b) => b.last)).toEqual([
+      7,
+      7,
+      7,
+      7,
+      null,
+      null,
+      null,
+      null,
+      null,
+      7,
+      7,
+    ]);
+  });
 });
