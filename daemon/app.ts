@@ -29,7 +29,7 @@ import { EventStream } from './events.js';
 import { Telling } from './telling.js';
 import { Cutover } from './cutover.js';
 import { EntryHomes } from './homes.js';
-import { Keeper, keptMemories } from './keeper.js';
+import { forgottenMemories, Keeper, keptMemories } from './keeper.js';
 import { createServer } from './http/server.js';
 import { CloudWatchPublisher } from './publish/cloudwatch.js';
 import { createMetrics } from './publish/prometheus.js';
@@ -215,7 +215,7 @@ class Daemon implements RunningDaemon {
     if (recovered !== null) {
       log.error(
         { moved_to: recovered },
-        'THE STORE WAS CORRUPT: it was renamed aside and a new, empty one opened; the journal begins anew',
+        'THE STORE WAS CORRUPT: it was renamed aside and a new, empty one opened; the journal begins anew, and continuity and stray writes are not vouched for until the data was compared, or somebody attests continuity-accepted and stray-writes-reconciled',
       );
     }
     this.closers.push(() => this.options.aws.close());
@@ -273,7 +273,7 @@ class Daemon implements RunningDaemon {
           keeper.save();
         },
       },
-      keptMemories(store),
+      recovered === null ? keptMemories(store) : forgottenMemories(this.config, clock.wallNow()),
     );
     const alerting = new Alerting({
       ...{ config: () => this.config, clock, log, engine, store },
@@ -286,6 +286,7 @@ class Daemon implements RunningDaemon {
     this.closers.push(() => alerting.stop());
     const keeper = new Keeper(store, engine, clock, log);
     keeper.restore(this.config.migrations.keys());
+    if (recovered !== null) keeper.save();
     this.closers.push(() => keeper.save());
 
     const homes = new EntryHomes();

@@ -1,8 +1,11 @@
 /** Keeps what the engine must not lose across a restart: long holds, the chains' memory, latched stray writes, attestations. */
 import type { Log } from '../collectors/collector.js';
+import type { Config } from './core/config.js';
+import { breakChain, newChain } from './core/continuity.js';
+import { EMPTY_STRAYS, type StrayMemory } from './core/stray.js';
 import { US_PER_MS, type Clock, type Us } from './core/clock.js';
 import { messageOf } from './core/errors.js';
-import { known, type Reading } from './core/signal.js';
+import { known, linkId, type Reading } from './core/signal.js';
 import type { Engine } from './engine.js';
 import type { EngineMemories } from './engine-output.js';
 import type { Attestation, Store } from './store/store.js';
@@ -14,6 +17,26 @@ const NOTHING: EngineMemories = { chains: {}, strays: {} };
 export function keptMemories(store: Store): EngineMemories {
   const text = store.get(MEMORIES);
   return text === null ? NOTHING : { ...NOTHING, ...(JSON.parse(text) as Partial<EngineMemories>) };
+}
+
+/**
+ * What a daemon remembers whose store was corrupt: that breaks of chains and stray writes may have been latched in it. So
+ * neither reads as if there had been none, until the data was compared or somebody has attested it. `wall`: when that was found.
+ */
+export function forgottenMemories(config: Pick<Config, 'migrations'>, wall: number): EngineMemories {
+  const what = 'the store was corrupt, and with it was lost whether this chain had broken before';
+  const reason = 'the store was corrupt, and what was latched in it is lost';
+  const lost: StrayMemory = { ...EMPTY_STRAYS, gaps: [{ from: wall, to: wall, reason }] };
+  const migrations = [...config.migrations.values()];
+  const chains = migrations.flatMap((m) =>
+    Object.values(m.links).map(
+      ({ name }) => [linkId(m.name, name), breakChain(newChain(wall), [what], wall).memory] as const,
+    ),
+  );
+  const strays = migrations.flatMap((m) =>
+    (['source', 'target'] as const).map((side) => [`${m.name}.${side}`, lost] as const),
+  );
+  return { chains: Object.fromEntries(chains), strays: Object.fromEntries(strays) };
 }
 
 /** Carries the engine's memory to the store and back. */

@@ -238,6 +238,13 @@ describe('a store that fails', () => {
       data: { moved_to: join(lockgate.folder, aside ?? '') },
     });
     expect(body.entries.map((e) => e.kind)).toContain('start');
+    // What may have been latched in it does not read as if nothing had been.
+    const lost = await waitFor('a look at the chain', 10_000, async () => {
+      const continuity = (await daemon.signals()).get('forward.continuity');
+      return continuity?.value === 0 && continuity;
+    });
+    expect(lost.reason).toContain('the store was corrupt');
+    expect((await daemon.signals()).get('standby.stray_writes')?.state).toBe('unknown');
     expect(await daemon.stop()).toBe(0);
     expectClean(daemon.log());
   });

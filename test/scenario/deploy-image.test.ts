@@ -120,8 +120,7 @@ describe.skipIf(withoutImage)('the image', () => {
 
   it('answers its health check over TLS too, whatever the name on the certificate', async () => {
     const tlsPort = await freePort();
-    const folder = join(root, 'test/fixtures/tls');
-    const tls = `  tls: { cert: '${join(folder, 'loopback-cert.pem')}', key: '${join(folder, 'loopback-key.pem')}' }`;
+    const tls = '  tls: { cert: /etc/lockgate/loopback-cert.pem, key: /etc/lockgate/loopback-key.pem }';
     const other = await image.run('tls', config(tlsPort, tls));
     const env = { LOCKGATE_HEALTH_URL: `https://127.0.0.1:${tlsPort}/livez` };
     await waitFor('TLS to answer', 20_000, async () => (await other.health(env)).code === 0).catch((error: unknown) => {

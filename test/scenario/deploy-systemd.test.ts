@@ -58,7 +58,8 @@ describe.skipIf(withoutImage)('the unit', () => {
     const main = process.env['LOCKGATE_TEST_MAIN'] ?? '';
     const lay = `
       mkdir -p "$1/opt/lockgate" "$1/etc/lockgate/secrets"
-      cp -r "$2" "$1/opt/lockgate/dist"; cp "$3/package.json" "$1/opt/lockgate/"; ln -s "$3/node_modules" "$1/opt/lockgate/"
+      cp -r "$2" "$1/opt/lockgate/dist"; cp "$3/package.json" "$1/opt/lockgate/"
+      mkdir "$1/opt/lockgate/node_modules"; mount --bind "$3/node_modules" "$1/opt/lockgate/node_modules"
       cp "$3/deploy/systemd/lockgate.service" "$1/etc/systemd/system/"
       [ -x "$1/usr/bin/node" ] || ln -s "$4" "$1/usr/bin/node"
       (umask 077; printf 'a-token-of-the-test\\n' >"$1/etc/lockgate/secrets/token")`;

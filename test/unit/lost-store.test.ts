@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Chains } from '../../daemon/chains.js';
-import { keptMemories } from '../../daemon/keeper.js';
+import { forgottenMemories, keptMemories } from '../../daemon/keeper.js';
+import type { Config } from '../../daemon/core/config.js';
 import type { Direction } from '../../daemon/core/direction.js';
 import { SystemClock } from '../../daemon/lifecycle/clock.js';
 import { openStore } from '../../daemon/store/sqlite.js';
-import { Strays } from '../../daemon/strays.js';
+import { Strays, type StrayMemories } from '../../daemon/strays.js';
 
 const S = 1_000_000;
 const AGAIN_MS = 1_000_000;
@@ -23,8 +24,8 @@ const watching = {
 } as const;
 
 /** Stray writes as a daemon reads them that remembers nothing and has watched both sides for a second. */
-function begunAnew(direction: Direction): { value: number | null; reason: string | null } {
-  const strays = new Strays({});
+function begunAnew(direction: Direction, kept: StrayMemories = {}): { value: number | null; reason: string | null } {
+  const strays = new Strays(kept);
   strays.turn('shop', direction, AGAIN_MS);
   for (const at of [1_000 * S, 1_001 * S]) {
     for (const side of ['source', 'target'] as const) {
@@ -52,6 +53,22 @@ describe('a store that was lost', () => {
     const kept = new Chains(before.kept);
     expect(kept.see('shop/forward', nothingSeen, 2 * S, 60 * S, 2_000).reading.value, 'with its store').toBe(0);
     expect(new Chains({}).see('shop/forward', nothingSeen, 2 * S, 60 * S, 2_000).reading.value, 'without').toBe(1);
+  });
+
+  it('is known to be lost where it was corrupt: neither chains nor strays read as if there had been none', () => {
+    const links = { forward: { name: 'forward' } };
+    const config = { migrations: new Map([['shop', { name: 'shop', links }]]) } as unknown as Config;
+    const kept = JSON.parse(JSON.stringify(forgottenMemories(config, 1_000))) as ReturnType<typeof forgottenMemories>;
+    const chains = new Chains(kept.chains);
+    expect(chains.see('shop/forward', nothingSeen, 2 * S, 60 * S, 2_000).reading).toMatchObject({
+      value: 0,
+      reason: expect.stringContaining('the store was corrupt') as string,
+    });
+    const forward: Direction = { direction: 'forward', epoch: 0, changedAt: null };
+    const { value, reason } = begunAnew(forward, kept.strays);
+    expect([value, reason]).toEqual([null, expect.stringContaining('the store was corrupt')]);
+    chains.clear('shop/forward', Infinity, 3_000);
+    expect(chains.see('shop/forward', nothingSeen, 4 * S, 60 * S, 4_000).reading.value, 'once accepted').toBe(1);
   });
 
   it('leaves nothing of attestations, long holds, fences and comparisons', () => {

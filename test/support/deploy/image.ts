@@ -64,10 +64,13 @@ async function start(box: Sandbox, stage: Stage, name: string, config: string): 
     mount -t tmpfs none "$1/root/tmp"
     for volume in $4; do cp -a "$2$volume" "$1/volume"; mount --bind "$1/volume" "$1/root$volume"; done
     printf %s "$3" >"$1/etc/lockgate.yaml"
+    cp "$5"/*.pem "$1/etc/"
     mount --bind "$1/etc" "$1/root/etc/lockgate"
     mount -t proc proc "$1/root/proc"
     mount --rbind /dev "$1/root/dev"`;
-  await must(box.shell(script, [place, stage.root.path, config, stage.volumes.join(' ')]));
+  await must(
+    box.shell(script, [place, stage.root.path, config, stage.volumes.join(' '), join(root, 'test/fixtures/tls')]),
+  );
   const [uid = '', gid = ''] = stage.user.split(':');
   const drop = ['--reuid', uid, '--regid', gid, '--clear-groups', '--no-new-privs', '--bounding-set=-all'];
   const inside = ['chroot', `${place}/root`, 'setpriv', ...drop, '--inh-caps=-all', 'env', '-C', stage.cwd];

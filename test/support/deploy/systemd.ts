@@ -39,7 +39,7 @@ exec env -i container=lockgate PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
   unshare --pid --fork --kill-child --mount --uts --ipc --cgroup --net sh -euc '
 R=$1
 mount --make-rprivate /
-mount --bind "$R" "$R"
+mount --rbind "$R" "$R"
 mount -t proc proc "$R/proc"
 mount --bind "$R/proc/sys" "$R/proc/sys" && mount -o remount,bind,ro "$R/proc/sys"
 mount -t sysfs -o ro sysfs "$R/sys"

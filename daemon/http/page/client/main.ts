@@ -35,6 +35,7 @@ class StatusPage {
   /** The browser holds timers back, as it does in the background. */
   #heldBack = false;
   #offsetMs: number | null = null;
+  #broken = false;
   #chart: { element: Element; chart: LagChart; drawn: string } | null = null;
   #dialog: ActionDialog | null = null;
 
@@ -113,7 +114,7 @@ class StatusPage {
   }
 
   #readHash(): void {
-    const [migration = '', gate] = decodeURIComponent(location.hash.slice(1)).split('/');
+    const [migration = '', gate] = decoded(location.hash.slice(1)).split('/');
     if (migration === '' || migration === this.#chosen.migration) return;
     this.#chosen.migration = migration;
     this.#chosen.gate = gate === undefined ? null : `${migration}/${gate}`;
@@ -133,6 +134,28 @@ class StatusPage {
   }
 
   #draw(): void {
+    if (this.#broken) return;
+    try {
+      this.#drawAll();
+    } catch (error) {
+      this.#break(error);
+    }
+  }
+
+  /** A page that cannot be drawn any more must not stay as it was drawn last: that may have been an open gate. */
+  #break(error: unknown): void {
+    this.#broken = true;
+    this.#following?.abort();
+    const note = document.createElement('p');
+    note.dataset['connection'] = 'lost';
+    note.setAttribute('role', 'alert');
+    note.textContent = `This page has failed (${error instanceof Error ? error.message : String(error)}), so it shows nothing. Reload it; until then ask by "lockgate status".`;
+    this.#shell.replaceChildren(note);
+    // To the browser's console, with its stack.
+    reportError(error);
+  }
+
+  #drawAll(): void {
     const now = browserClock.now();
     // In the background, with its timers held back, the page would notice silence too late: so it claims nothing, and
     // whoever comes back sees a loss first, and then what is so.
@@ -251,6 +274,15 @@ class StatusPage {
     const series = lagSeries(points('forward'), points('reverse'), Math.floor(nowMs / 1000));
     // What held until the loss need not hold now.
     chart.chart.draw(series, bound === null || live ? bound : { ...bound, heldSince: null }, look);
+  }
+}
+
+/** A part of the address as it was meant; as it is where it means nothing. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }
 
