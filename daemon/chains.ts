@@ -19,6 +19,10 @@ export type ChainMemories = Readonly<Record<string, ChainMemory>>;
 /** Folds looks at chains into what is remembered of them. */
 export class Chains {
   private readonly memories: Map<LinkId, ChainMemory>;
+  /** When each was looked at last, in this life of the daemon. */
+  private readonly lookedAt = new Map<LinkId, Us>();
+  /** When each was looked at last in vain. */
+  private readonly failedAt = new Map<LinkId, Us>();
 
   constructor(kept: ChainMemories) {
     // A store that an earlier version has written may know less.
@@ -37,11 +41,26 @@ export class Chains {
     freshUs: Us,
     wall: number,
   ): { reading: Reading; news: Break[]; toKeep: boolean } {
+    this.lookedAt.set(link, Math.max(this.lookedAt.get(link) ?? -Infinity, at));
     const before = this.memories.get(link);
     const { memory, news } = foldChain(before ?? newChain(wall), facts, wall);
     this.memories.set(link, memory);
     const toKeep = before === undefined || lastingOf(before) !== lastingOf(memory);
     return { reading: continuityReading(memory, at, freshUs), news, toKeep };
+  }
+
+  /**
+   * When a chain was looked at last (the instant of the question), -Infinity while it was not since the daemon was started;
+   * null when it never was, because it cannot be or there is none.
+   */
+  seenAt(link: LinkId): Us | null {
+    return this.memories.has(link) ? (this.lookedAt.get(link) ?? -Infinity) : null;
+  }
+
+  /** The same, of looks in vain as well. */
+  triedAt(link: LinkId): Us | null {
+    const seenAt = this.seenAt(link);
+    return seenAt === null ? null : Math.max(seenAt, this.failedAt.get(link) ?? -Infinity);
   }
 
   /** Latches a break that was found by other means than a look. */
@@ -53,6 +72,7 @@ export class Chains {
 
   /** The reading while the chain cannot be looked at; what is broken stays broken. */
   unseen(link: LinkId, reason: string, at: Us): Reading {
+    this.failedAt.set(link, at);
     const memory = this.memories.get(link);
     if (memory !== undefined && memory.breaks.length > 0) return continuityReading(memory, at, Infinity);
     return { ...continuityReading(null, at, Infinity), reason };

@@ -192,6 +192,11 @@ export class Engine {
     return this.chains.brokenSince(link, wall);
   }
 
+  /** When the chain of a link was looked at last, `inVain` or not; see `Chains.seenAt`. */
+  chainLookedAt(link: LinkId, inVain: boolean): Us | null {
+    return inVain ? this.chains.triedAt(link) : this.chains.seenAt(link);
+  }
+
   /** Someone has reconciled the stray writes of a migration that happened before now. */
   reconcileStrays(migration: string): void {
     const m = this.migrations.get(migration);

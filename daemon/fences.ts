@@ -95,7 +95,7 @@ export class Fences {
       case 'applied':
       case 'applied-fault':
         this.withLink(o.link, (kept) => {
-          if (o.kind === 'applied') kept.fence.applied(o.flow, o.position, o.askedAt);
+          if (o.kind === 'applied') kept.fence.applied(o.flow, o.position, o.askedAt, o.at);
           else kept.fence.appliedFault(o.flow, o.reason);
         });
         return;

@@ -5,7 +5,7 @@ import { LockgateError, messageOf, reasonOf } from '../../daemon/core/errors.js'
 import type { Observation } from '../../daemon/core/observation.js';
 import type { Collector, CollectorContext, Emit, LinkPlan } from '../collector.js';
 import { LazySession } from '../session/lazy-session.js';
-import { both } from '../session/pace.js';
+import { both, untilDue } from '../session/pace.js';
 import { isTroubled, judgeChain, traceOf, type ChainNames, type ChainSource, type ChainTarget, type ChainTrace } from './chain-state.js'; // prettier-ignore
 import { readChainSource, readChainTarget, type PurgedSight } from './chain-views.js';
 import { connect, type MysqlConnection } from './connection.js';
@@ -15,6 +15,8 @@ import { reopening } from './reopen.js';
 const defaultIntervalMs = 1_000;
 /** While replication stands still, for what is done to it then (a skip, another place) is soon gone again. */
 const eagerMs = 200;
+/** While a fence is open. */
+const closelyMs = 100;
 const freshUs: Us = 3_000_000;
 const queryTimeoutMs = 1_500;
 const connectOptions = { statementTimeoutMs: 1_200, connectTimeoutMs: 3_000 };
@@ -70,9 +72,12 @@ export class MysqlChainCollector implements Collector {
       while (!stopped()) {
         const startedAt = clock.monotonicNow();
         await this.#look(emit, signal);
-        const spentMs = (clock.monotonicNow() - startedAt) / US_PER_MS;
-        const pauseMs = this.#eager ? Math.min(eagerMs, this.intervalMs) : this.intervalMs;
-        await clock.sleep(Math.max(0, pauseMs - spentMs), signal);
+        // While a fence is open, what is skipped or moved would make positions tell more than was applied: the fence waits for
+        // a look after them.
+        await untilDue(clock, startedAt, signal, () => {
+          if (this.context.watchClosely?.(this.from.name) === true) return Math.min(closelyMs, this.intervalMs);
+          return this.#eager ? Math.min(eagerMs, this.intervalMs) : this.intervalMs;
+        });
       }
     } finally {
       signal.removeEventListener('abort', onAbort);

@@ -20,11 +20,13 @@ import { chainTargetView, readChainSource, readChainTarget, readServer, type Cha
 import { connect, quoteIdent } from './connection.js';
 import { LazySession } from './lazy-session.js';
 import { targetView } from './logical-views.js';
-import { both } from '../session/pace.js';
+import { both, untilDue } from '../session/pace.js';
 
 const defaultIntervalMs = 1_000;
 /** While something is being done to a flow, for what is done then (a SKIP, an origin moved) is soon gone again. */
 const eagerMs = 200;
+/** While a fence is open. */
+const closelyMs = 100;
 const freshUs: Us = 3_000_000;
 const queryTimeoutMs = 1_500;
 /** Below the client's own limit, so that a server that is merely slow keeps its session. */
@@ -103,11 +105,12 @@ export class ChainCollector implements Collector {
       while (!isAborted(signal)) {
         const startedAt = clock.monotonicNow();
         await this.#look(emit, signal);
-        const spentMs = (clock.monotonicNow() - startedAt) / US_PER_MS;
-        // While a fence is open, a flow that was made anew would tell of positions that say nothing of what it had to apply.
-        const eager = this.#eager || this.context.watchClosely?.(this.from.name) === true;
-        const pauseMs = eager ? Math.min(eagerMs, this.intervalMs) : this.intervalMs;
-        await clock.sleep(Math.max(0, pauseMs - spentMs), signal);
+        // While a fence is open, a flow that was made anew would tell of positions that say nothing of what it had to apply:
+        // the fence waits for a look after them.
+        await untilDue(clock, startedAt, signal, () => {
+          if (this.context.watchClosely?.(this.from.name) === true) return Math.min(closelyMs, this.intervalMs);
+          return this.#eager ? Math.min(eagerMs, this.intervalMs) : this.intervalMs;
+        });
       }
     } finally {
       signal.removeEventListener('abort', onAbort);

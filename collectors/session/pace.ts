@@ -120,3 +120,12 @@ export async function both<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> 
   if (second.status === 'rejected') throw second.reason;
   throw new RangeError('unreachable');
 }
+
+/** Pauses until `dueMs` after `startedAt`, which may come earlier meanwhile; ends early when aborted. */
+export async function untilDue(clock: Clock, startedAt: Us, signal: AbortSignal, dueMs: () => number): Promise<void> {
+  for (;;) {
+    const leftMs = dueMs() - (clock.monotonicNow() - startedAt) / US_PER_MS;
+    if (leftMs <= 0 || signal.aborted) return;
+    await clock.sleep(Math.min(leftMs, noticeMs), signal);
+  }
+}

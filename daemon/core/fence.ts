@@ -70,7 +70,7 @@ export class Fence {
   #since: Us;
   #watch: { confirmed: Us } | null = null;
   #unwatchedBecause = 'its local writes have not been watched yet';
-  readonly #flows = new Map<string, { position: Position; askedAt: Us } | { fault: string }>();
+  readonly #flows = new Map<string, { position: Position; askedAt: Us; reachedAt: Us | null } | { fault: string }>();
   #source: SideSight | { fault: string } | null = null;
   /** Looks at the source that found nothing open; the watch has not come so far yet. */
   #clean: { readonly askedAt: Us; readonly at: Us }[] = [];
@@ -184,12 +184,34 @@ export class Fence {
     return writes.filter((w) => this.#isBeyond(w.position));
   }
 
-  /** How far one flow has applied durably, as it was asked for at `askedAt`. */
-  applied(flow: string, position: Position, askedAt: Us): void {
+  /** How far one flow has applied durably, as it was asked for at `askedAt` and answered at `at`. */
+  applied(flow: string, position: Position, askedAt: Us, at = askedAt): void {
     const known = this.#flows.get(flow);
     // An answer that comes late says nothing of now.
     if (known !== undefined && 'askedAt' in known && known.askedAt > askedAt) return;
-    this.#flows.set(flow, { position, askedAt });
+    const there = typeof this.#place === 'object' && reached(position, this.#place) && askedAt >= this.#since;
+    const before = known !== undefined && 'reachedAt' in known ? known.reachedAt : null;
+    this.#flows.set(flow, { position, askedAt, reachedAt: there ? (before ?? at) : null });
+  }
+
+  /**
+   * When the positions were known by which every flow has reached the place, and has stayed there since; null while one has
+   * not. A flow that was made anew begins beyond the place without having applied what lies before it: so they count
+   * once the chain of changes was found whole at this instant or later.
+   */
+  get reachedAt(): Us | null {
+    let latest: Us | null = null;
+    for (const flow of this.options.flows) {
+      const at = this.#flows.get(flow);
+      if (at === undefined || 'fault' in at || at.reachedAt === null) return null;
+      latest = Math.max(latest ?? at.reachedAt, at.reachedAt);
+    }
+    return latest;
+  }
+
+  /** The place is a set of GTIDs, and no place in a log. */
+  get isByGtid(): boolean {
+    return typeof this.#place === 'object' && this.#place.kind === 'gtid';
   }
 
   /** How far a flow has applied cannot be told. */

@@ -243,6 +243,10 @@ class EmbeddedMysql implements MysqlServer {
     }).map(([key, value]) => `${key} = "${value.replace(/["\\]/g, '\\$&')}"\n`);
     await this.#writeOwn(config, `[mysqld]\n${lines.join('')}`);
 
+    // An applier tries its folder with a file of a fixed name when it begins: killed in that moment, MySQL leaves the file
+    // there, and no later applier begins (errno 17, "Unable to use replica's temporary directory").
+    for (const left of await readdir(this.#tmp)) await rm(join(this.#tmp, left), { recursive: true, force: true });
+
     const { command, loaderArgs, basics } = this.#installation;
     const asRoot = this.#user === null && process.getuid?.() === 0 ? ['--user=root'] : [];
     const from = existsSync(this.#log) ? statSync(this.#log).size : 0;

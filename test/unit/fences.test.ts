@@ -162,6 +162,32 @@ describe('placing', () => {
 });
 
 describe('while it is open', () => {
+  it.each([
+    ['is the same', '1', 'drained'],
+    ['was made anew', '2', 'placed'],
+  ])('waits for a look at the chain after the positions have come: the flow %s', async (_, id, state) => {
+    const look = (value: string): void =>
+      b.emit({
+        ...{ kind: 'chain-seen', link: 'shop/forward', at: b.clock.monotonicNow(), freshUs: 3_000_000 },
+        facts: { identities: [{ key: 'flow.sub', what: 'the id of sub', value }], positions: [], broken: [] },
+      });
+    look('1');
+    await b.place();
+    await b.pass(500);
+    expect((await now()).missing.reasons).toEqual([
+      'every flow is there, and it is not known yet whether the chain of changes was whole until then',
+    ]);
+    expect(b.reads('fence.drained')).toBe('0');
+    look(id);
+    await b.pass(300);
+    const fence = await now();
+    expect(fence.state).toBe(state);
+    if (state === 'placed') expect(fence.missing.reasons.join()).toContain('the chain of changes broke after');
+    // Once it has drained by them, later positions need no further look.
+    await b.pass(1_500);
+    expect((await now()).state).toBe(state);
+  });
+
   it('says what is in the way, and expires with that', async () => {
     b.replicates = false;
     await b.place(2_000);
