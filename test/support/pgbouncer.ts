@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort, waitFor } from '../../deploy/demo/run-folder.js';
+import { freePort, isReachable, waitFor } from '../../deploy/demo/run-folder.js';
 import type { PostgresServer } from '../../deploy/demo/postgres-server.js';
 import { debianPackages } from './debian.js';
 
@@ -25,9 +25,12 @@ export async function startPgBouncer(
   mode: (typeof poolModes)[number],
   users: Readonly<Record<string, string>>,
 ): Promise<PgBouncer> {
-  const root = await debianPackages(['pgbouncer', 'libevent-2.1-7', 'libc-ares2']);
+  const fetched = await debianPackages(['pgbouncer', 'libevent-2.1-7', 'libc-ares2']);
   const folder = mkdtempSync(join(tmpdir(), 'lockgate-pgbouncer-'));
   chmodSync(folder, 0o755);
+  // In a checkout below /root, say, nobody else could start it.
+  const root = isReachable(fetched) ? fetched : join(folder, 'program');
+  if (root !== fetched) cpSync(fetched, root, { recursive: true, verbatimSymlinks: true });
   const port = await freePort();
   const list = join(folder, 'users.txt');
   writeFileSync(list, Object.entries(users).map(([name, password]) => `"${name}" "${password}"\n`).join('')); // prettier-ignore
