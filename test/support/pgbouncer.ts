@@ -28,7 +28,7 @@ export async function startPgBouncer(
   const fetched = await debianPackages(['pgbouncer', 'libevent-2.1-7', 'libc-ares2']);
   const folder = mkdtempSync(join(tmpdir(), 'lockgate-pgbouncer-'));
   chmodSync(folder, 0o755);
-  // In a checkout below /root, say, nobody else could start it.
+  // In a checkout that others cannot enter, nobody else could start it.
   const root = isReachable(fetched) ? fetched : join(folder, 'program');
   if (root !== fetched) cpSync(fetched, root, { recursive: true, verbatimSymlinks: true });
   const port = await freePort();

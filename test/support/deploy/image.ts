@@ -58,22 +58,22 @@ async function start(box: Sandbox, stage: Stage, name: string, config: string): 
   // Volumes begin with what the image has at their place, its owner included; the configuration is mounted by the user.
   const place = await box.folder(`container-${name}`);
   const script = `
-    mkdir -p "$1/root" "$1/etc"
-    mount --bind "$2" "$1/root"
-    mount -o remount,bind,ro "$1/root"
-    mount -t tmpfs none "$1/root/tmp"
-    for volume in $4; do cp -a "$2$volume" "$1/volume"; mount --bind "$1/volume" "$1/root$volume"; done
+    mkdir -p "$1/tree" "$1/etc"
+    mount --bind "$2" "$1/tree"
+    mount -o remount,bind,ro "$1/tree"
+    mount -t tmpfs none "$1/tree/tmp"
+    for volume in $4; do cp -a "$2$volume" "$1/volume"; mount --bind "$1/volume" "$1/tree$volume"; done
     printf %s "$3" >"$1/etc/lockgate.yaml"
     cp "$5"/*.pem "$1/etc/"
-    mount --bind "$1/etc" "$1/root/etc/lockgate"
-    mount -t proc proc "$1/root/proc"
-    mount --rbind /dev "$1/root/dev"`;
+    mount --bind "$1/etc" "$1/tree/etc/lockgate"
+    mount -t proc proc "$1/tree/proc"
+    mount --rbind /dev "$1/tree/dev"`;
   await must(
     box.shell(script, [place, stage.root.path, config, stage.volumes.join(' '), join(root, 'test/fixtures/tls')]),
   );
   const [uid = '', gid = ''] = stage.user.split(':');
   const drop = ['--reuid', uid, '--regid', gid, '--clear-groups', '--no-new-privs', '--bounding-set=-all'];
-  const inside = ['chroot', `${place}/root`, 'setpriv', ...drop, '--inh-caps=-all', 'env', '-C', stage.cwd];
+  const inside = ['chroot', `${place}/tree`, 'setpriv', ...drop, '--inh-caps=-all', 'env', '-C', stage.cwd];
   const env = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', ...stage.env };
   // As the first process of a space of its own, as in a container: there signals without a handler do nothing.
   const child = box.start(

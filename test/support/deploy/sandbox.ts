@@ -75,10 +75,10 @@ export async function sandbox(sizeMiB = 4096): Promise<Sandbox> {
     },
     async root(name) {
       const base = `${at}/${name}`;
-      const mount = 'mount -t overlay overlay -o "lowerdir=/,upperdir=$1/layer,workdir=$1/work" "$1/root"';
-      const system = 'mount -t proc proc "$1/root/proc"; mount --rbind /dev "$1/root/dev"';
-      await must(shell(`mkdir -p "$1/layer" "$1/work" "$1/root"; ${mount}; ${system}`, [base]));
-      const path = `${base}/root`;
+      const mount = 'mount -t overlay overlay -o "lowerdir=/,upperdir=$1/layer,workdir=$1/work" "$1/tree"';
+      const system = 'mount -t proc proc "$1/tree/proc"; mount --rbind /dev "$1/tree/dev"';
+      await must(shell(`mkdir -p "$1/layer" "$1/work" "$1/tree"; ${mount}; ${system}`, [base]));
+      const path = `${base}/tree`;
       return {
         path,
         layer: `${base}/layer`,
