@@ -19,9 +19,8 @@ export type ChainMemories = Readonly<Record<string, ChainMemory>>;
 /** Folds looks at chains into what is remembered of them. */
 export class Chains {
   private readonly memories: Map<LinkId, ChainMemory>;
-  /** When each was looked at last, in this life of the daemon. */
-  private readonly lookedAt = new Map<LinkId, Us>();
-  /** When each was looked at last in vain. */
+  /** When each was looked at last, in this life of the daemon, and when it was tried in vain. */
+  private readonly seenAt = new Map<LinkId, Us>();
   private readonly failedAt = new Map<LinkId, Us>();
 
   constructor(kept: ChainMemories) {
@@ -41,7 +40,7 @@ export class Chains {
     freshUs: Us,
     wall: number,
   ): { reading: Reading; news: Break[]; toKeep: boolean } {
-    this.lookedAt.set(link, Math.max(this.lookedAt.get(link) ?? -Infinity, at));
+    this.seenAt.set(link, at);
     const before = this.memories.get(link);
     const { memory, news } = foldChain(before ?? newChain(wall), facts, wall);
     this.memories.set(link, memory);
@@ -49,18 +48,9 @@ export class Chains {
     return { reading: continuityReading(memory, at, freshUs), news, toKeep };
   }
 
-  /**
-   * When a chain was looked at last (the instant of the question), -Infinity while it was not since the daemon was started;
-   * null when it never was, because it cannot be or there is none.
-   */
-  seenAt(link: LinkId): Us | null {
-    return this.memories.has(link) ? (this.lookedAt.get(link) ?? -Infinity) : null;
-  }
-
-  /** The same, of looks in vain as well. */
-  triedAt(link: LinkId): Us | null {
-    const seenAt = this.seenAt(link);
-    return seenAt === null ? null : Math.max(seenAt, this.failedAt.get(link) ?? -Infinity);
+  /** When a chain was looked at last (the instant of the question), or was tried to be (`inVain`); -Infinity while it was not in this life of the daemon. */
+  lookedAt(link: LinkId, inVain: boolean): Us {
+    return Math.max(this.seenAt.get(link) ?? -Infinity, inVain ? (this.failedAt.get(link) ?? -Infinity) : -Infinity);
   }
 
   /** Latches a break that was found by other means than a look. */

@@ -192,9 +192,9 @@ export class Engine {
     return this.chains.brokenSince(link, wall);
   }
 
-  /** When the chain of a link was looked at last, `inVain` or not; see `Chains.seenAt`. */
-  chainLookedAt(link: LinkId, inVain: boolean): Us | null {
-    return inVain ? this.chains.triedAt(link) : this.chains.seenAt(link);
+  /** When the chain of a link was looked at last, also `inVain`; see `Chains.lookedAt`. */
+  chainLookedAt(link: LinkId, inVain: boolean): Us {
+    return this.chains.lookedAt(link, inVain);
   }
 
   /** Someone has reconciled the stray writes of a migration that happened before now. */

@@ -217,12 +217,10 @@ export class KeptFence {
     const broke = fence.isPromoted ? null : engine.brokenSince(id, fence.memory.placedAt);
     fence.hinder('chain', broke === null ? null : `the chain of changes broke after the fence was placed: ${broke}`);
     // A set of GTIDs is of the server, whatever became of the channel: there a chain that cannot be looked at does not matter.
-    const [reachedAt, lookedAt] = [fence.reachedAt, engine.chainLookedAt(id, fence.isByGtid)];
-    const looked = fence.isPromoted || reachedAt === null || lookedAt === null || lookedAt >= reachedAt;
-    fence.hinder(
-      'chain-look',
-      looked ? null : 'every flow is there, and it is not known yet whether the chain of changes was whole until then',
-    );
+    const { reachedAt } = fence;
+    const looked = fence.isPromoted || reachedAt === null || engine.chainLookedAt(id, fence.isByGtid) >= reachedAt;
+    const why = 'every flow is there, and it is not known yet whether the chain of changes was whole until then';
+    fence.hinder('chain-look', looked ? null : why);
     if (link.via !== 'dms') return;
     const tasks = engine.reading(this.migration, `${link.name}.running`);
     const runs = stateAt(tasks, clock.monotonicNow()) === 'ok' && tasks.value === 1;

@@ -3,7 +3,8 @@ import type { TestAnswer } from './backend.js';
 import type { CliContext } from './context.js';
 import { interruptible } from './interrupt.js';
 import { EXIT, type Io } from './io.js';
-import { painter, plain } from './text.js';
+import { plain } from '../live/words.js';
+import { painter } from './text.js';
 
 /** `alerts test`: whether those who are to be told can be. */
 export function addAlertsTest(program: Command, { io, backend, finish }: CliContext): void {

@@ -3,7 +3,8 @@ import { daemonsOf, type ClientOptions } from './client.js';
 import { clientCommand, complaint, jsonOf, durationOption, parseMigration, type CliContext } from './context.js';
 import { EXIT, worst, type ExitCode, type Io } from './io.js';
 import { judgeAnswer } from './judge.js';
-import { painter, plain } from './text.js';
+import { plain } from '../live/words.js';
+import { painter } from './text.js';
 
 interface AttestOptions extends ClientOptions {
   by: string;

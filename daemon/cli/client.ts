@@ -4,7 +4,7 @@ import { request as httpRequest, type IncomingMessage, type RequestOptions } fro
 import { request as httpsRequest } from 'node:https';
 import { UsageError, messageOf } from '../core/errors.js';
 import type { LiveStream } from '../live/follow.js';
-import { durationText, plain } from './text.js';
+import { durationText, plain } from '../live/words.js';
 import type { Io } from './io.js';
 
 /** No answer of the API is near this; a larger one is not read to its end. */

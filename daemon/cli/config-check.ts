@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 import { formatProblem, type ConfigError } from '../core/errors.js';
 import type { CliContext } from './context.js';
 import { EXIT, type Io } from './io.js';
-import { painter, plain, plural } from './text.js';
+import { plain, plural } from '../live/words.js';
+import { painter } from './text.js';
 
 /** `config check FILE`: every problem at once, before anybody relies on the file. */
 export function addConfigCheck(config: Command, { io, backend, finish }: CliContext): void {

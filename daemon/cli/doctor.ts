@@ -3,7 +3,8 @@ import type { Finding } from '../../collectors/collector.js';
 import type { CliContext } from './context.js';
 import { interruptible } from './interrupt.js';
 import { EXIT, type Io } from './io.js';
-import { painter, plain, plural, type Colour } from './text.js';
+import { plain, plural } from '../live/words.js';
+import { painter, type Colour } from './text.js';
 
 const MARK: Readonly<Record<Finding['level'], [string, string, Colour]>> = {
   ok: ['✓', 'ok', 'green'],

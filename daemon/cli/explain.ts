@@ -3,7 +3,8 @@ import { formatDurationUs } from '../core/units.js';
 import type { ExplainedCondition, ExplainedGate } from './backend.js';
 import type { CliContext } from './context.js';
 import { EXIT, type Io } from './io.js';
-import { painter, plain } from './text.js';
+import { plain } from '../live/words.js';
+import { painter } from './text.js';
 import { conditionInWords } from './words.js';
 
 /** `gates explain`: what each gate really asks for, presets included. */

@@ -2,7 +2,8 @@ import type { FenceJson } from '../http/port.js';
 import { EXIT, type Io } from './io.js';
 import type { JudgedFence } from './judge-fence.js';
 import { fenceWord, missingText } from './render-fence.js';
-import { durationText, instantText, painter, type Paint } from './text.js';
+import { durationText, instantText } from '../live/words.js';
+import { painter, type Paint } from './text.js';
 
 /** Tells how the drain goes: one line that is rewritten in a terminal, else a line for each answer. */
 export class FenceProgress {

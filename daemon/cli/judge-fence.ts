@@ -3,7 +3,7 @@ import type { Answer } from './client.js';
 import { EXIT, type ExitCode } from './io.js';
 import { isObject, judgeCommand, LARGEST_AGE_MS, numberOr, textOr, type Judged } from './judge.js';
 import { fenceOf, textsOf } from '../live/read.js';
-import { durationText, plain } from './text.js';
+import { durationText, plain } from '../live/words.js';
 
 export { fenceOf } from '../live/read.js';
 

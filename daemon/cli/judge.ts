@@ -1,7 +1,7 @@
 import type { GateState, VerdictJson } from '../http/port.js';
 import type { Answer } from './client.js';
 import { EXIT, type ExitCode } from './io.js';
-import { durationText, plain } from './text.js';
+import { durationText, plain } from '../live/words.js';
 import { isObject, textOr, verdictOf } from '../live/read.js';
 
 export { isObject, numberOr, textOr, verdictOf } from '../live/read.js';

@@ -19,7 +19,7 @@ import { addRun } from './run.js';
 import { addSetup } from './setup.js';
 import { addStatus } from './status.js';
 import { addTeardown } from './teardown.js';
-import { plain } from './text.js';
+import { plain } from '../live/words.js';
 import { addVerify } from './verify.js';
 import { addWait } from './wait.js';
 import { addWatch } from './watch.js';

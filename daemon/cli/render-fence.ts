@@ -1,6 +1,7 @@
 import type { DirectionChangeJson, FenceJson, FenceStateJson } from '../http/port.js';
 import { missingText, violationsText } from '../live/fence-words.js';
-import { instantText, plain, valueText, type Colour, type Paint } from './text.js';
+import { instantText, plain, valueText } from '../live/words.js';
+import type { Colour, Paint } from './text.js';
 
 export { missingText, violationsText } from '../live/fence-words.js';
 

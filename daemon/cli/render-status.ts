@@ -2,7 +2,8 @@ import { fenceOf } from './judge-fence.js';
 import { isObject, numberOr, textOr, verdictOf } from './judge.js';
 import { fenceWord, missingText, violationsText } from './render-fence.js';
 import { briefReason, opensText, stateWord } from './render-verdict.js';
-import { columns, durationText, instantText, plain, valueText, type Paint } from './text.js';
+import { durationText, instantText, plain, valueText } from '../live/words.js';
+import { columns, type Paint } from './text.js';
 
 type Json = Record<string, unknown>;
 

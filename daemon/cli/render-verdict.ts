@@ -1,5 +1,6 @@
 import type { GateState, VerdictJson } from '../http/port.js';
-import { columns, durationText, instantText, plain, valueText, type Colour, type Paint } from './text.js';
+import { durationText, instantText, plain, valueText } from '../live/words.js';
+import { columns, type Colour, type Paint } from './text.js';
 
 type ConditionJson = VerdictJson['conditions'][number];
 

@@ -1,6 +1,7 @@
 import type { VerifyJson, VerifyRowJson, VerifyTableJson } from '../http/port.js';
 import { EXIT, type ExitCode } from './io.js';
-import { columns, durationText, plain, plural, type Paint } from './text.js';
+import { durationText, plain, plural } from '../live/words.js';
+import { columns, type Paint } from './text.js';
 
 /** Tables that are shown one by one, of those that are equal and of the others, and keys of each. */
 const MOST_EQUAL = 20;

@@ -5,7 +5,8 @@ import type { Backend, StepOptions, StepResult } from './backend.js';
 import { collect, type CliContext } from './context.js';
 import { interruptible } from './interrupt.js';
 import { EXIT, type ExitCode, type Io } from './io.js';
-import { painter, plain, plural, type Colour } from './text.js';
+import { plain, plural } from '../live/words.js';
+import { painter, type Colour } from './text.js';
 
 interface StepCommandOptions {
   config: string;

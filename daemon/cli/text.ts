@@ -1,7 +1,5 @@
 import type { Io } from './io.js';
 
-export { durationText, instantText, plain, plural, valueText } from '../live/words.js';
-
 /** Wraps text in the escape codes of a colour, or leaves it alone. */
 export type Paint = (text: string, colour: Colour) => string;
 export type Colour = 'red' | 'green' | 'yellow' | 'magenta' | 'dim' | 'bold' | 'inverse';

@@ -1,7 +1,7 @@
 import type { VerifyJson } from '../http/port.js';
 import type { Io } from './io.js';
 import { countText } from './render-verify.js';
-import { durationText, instantText, plain } from './text.js';
+import { durationText, instantText, plain } from '../live/words.js';
 
 type Running = NonNullable<VerifyJson['running']>;
 

@@ -4,7 +4,8 @@ import { clientCommand, durationOption, parseGate, type CliContext } from './con
 import { askGate, printGateAnswers, type GateAnswer } from './gate-answers.js';
 import { EXIT, worst, type ExitCode, type Io } from './io.js';
 import { briefReason, opensText, stateWord } from './render-verdict.js';
-import { durationText, instantText, painter } from './text.js';
+import { durationText, instantText } from '../live/words.js';
+import { painter } from './text.js';
 
 interface WaitOptions extends ClientOptions {
   timeout: number;

@@ -1,6 +1,6 @@
 /** What `watch` shows, as lines for a terminal of a given size; a pure function of what is known and of the time. */
 import type { ConditionState, GateState } from '../http/port.js';
-import { conditionWords, askedOf, holdText } from '../live/condition-words.js';
+import { conditionWords, holdText, tightestBound } from '../live/condition-words.js';
 import type { Now } from '../live/connection.js';
 import { missingText, violationsText } from '../live/fence-words.js';
 import { entryCells } from '../live/journal-words.js';
@@ -161,7 +161,9 @@ function lagLines(
     const points = model.lag.get(`${migration.name}/${link}`) ?? [];
     const signal = signalShown(model, migration.name, `${link}.lag`, now);
     const value = signal?.state === 'ok' ? valueText(signal.value, 's') : 'UNKNOWN';
-    const asked = thresholdOf(model.gates.get(gate ?? '')?.verdict.conditions.map((c) => c.text) ?? [], link);
+    const role = migration.direction === 'unknown' ? [] : [link === migration.direction ? 'active.lag' : 'standby.lag'];
+    const conditions = model.gates.get(gate ?? '')?.verdict.conditions ?? [];
+    const asked = tightestBound(conditions, [`${link}.lag`, ...role])?.asked ?? null;
     const over = asked !== null && signal?.state === 'ok' && (signal.value ?? 0) >= asked.threshold;
     const needs = asked === null ? '' : `  needs ${asked.op} ${asked.thresholdText}`;
     const backlog = signalShown(model, migration.name, `${link}.backlog_bytes`, now);
@@ -176,12 +178,6 @@ function lagLines(
       { text: `${needs}${behind}`, colour: 'dim' },
     ];
   });
-}
-
-/** The narrowest thing that the conditions ask of a link's lag. */
-function thresholdOf(texts: readonly string[], link: string): ReturnType<typeof askedOf> {
-  const asked = texts.map(askedOf).filter((a) => a !== null && a.signal === `${link}.lag` && a.op.startsWith('<'));
-  return asked.reduce((a, b) => (a === null || (b !== null && b.threshold < a.threshold) ? b : a), null);
 }
 
 function detailLines(view: View, gate: string, now: Now, style: Style): Line[] {

@@ -40,6 +40,20 @@ export function askedOf(text: string): Asked | null {
   return threshold === null ? null : { signal, fn: fn ?? null, op, threshold, thresholdText: value.trim() };
 }
 
+/** The tightest upper bound that conditions set to one of these signals, and the condition that sets it; null when none does. */
+export function tightestBound(
+  conditions: readonly ConditionJson[],
+  signals: readonly string[],
+): { asked: Asked; condition: ConditionJson } | null {
+  let tightest: { asked: Asked; condition: ConditionJson } | null = null;
+  for (const condition of conditions) {
+    const asked = askedOf(condition.text);
+    if (asked === null || !signals.includes(asked.signal) || !asked.op.startsWith('<')) continue;
+    if (tightest === null || asked.threshold < tightest.asked.threshold) tightest = { asked, condition };
+  }
+  return tightest;
+}
+
 function numberOf(text: string): number | null {
   const percent = /^([+-]?\d+(?:\.\d+)?)\s*%$/.exec(text);
   if (percent !== null) return Number(percent[1]) / 100;

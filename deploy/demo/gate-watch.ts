@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { briefReason } from '../../daemon/cli/render-verdict.js';
-import { durationText } from '../../daemon/cli/text.js';
+import { durationText } from '../../daemon/live/words.js';
 import type { VerdictJson } from '../../daemon/http/port.js';
 import type { Daemon } from './lockgate.js';
 import type { Screen } from './screen.js';

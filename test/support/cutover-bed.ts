@@ -147,6 +147,8 @@ export class CutoverBed {
   readonly aws = new FakeDatabase('aws', this.clock);
   /** Replication goes on. */
   replicates = true;
+  /** The chains of changes are looked at, and are whole. */
+  looksAtChains = true;
   /** Whether the store takes writes. */
   storeBroken = false;
   readonly directions: string[] = [];
@@ -301,6 +303,10 @@ export class CutoverBed {
       if (this.steps % 10 === 0 && db.mode === 'answers') this.emit(db.rows());
     }
     this.steps += 1;
+    const facts = { identities: [], positions: [], broken: [] };
+    for (const link of ['shop/forward', 'shop/reverse'] as const) {
+      if (this.looksAtChains) this.emit({ kind: 'chain-seen', link, facts, at, freshUs: 3 * S });
+    }
     if (!this.replicates) return;
     const ends = { forward: [this.onprem, this.aws], reverse: [this.aws, this.onprem] } as const;
     for (const [name, [from, to]] of Object.entries(ends) as [LinkName, readonly [FakeDatabase, FakeDatabase]][]) {

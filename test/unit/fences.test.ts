@@ -171,6 +171,7 @@ describe('while it is open', () => {
         ...{ kind: 'chain-seen', link: 'shop/forward', at: b.clock.monotonicNow(), freshUs: 3_000_000 },
         facts: { identities: [{ key: 'flow.sub', what: 'the id of sub', value }], positions: [], broken: [] },
       });
+    b.looksAtChains = false;
     look('1');
     await b.place();
     await b.pass(500);
@@ -186,6 +187,18 @@ describe('while it is open', () => {
     // Once it has drained by them, later positions need no further look.
     await b.pass(1_500);
     expect((await now()).state).toBe(state);
+  });
+
+  it('waits for the first look at a chain as well', async () => {
+    b.looksAtChains = false;
+    await b.restart();
+    await b.pass(600);
+    await b.place();
+    await b.pass(500);
+    expect((await now()).state).toBe('placed');
+    b.looksAtChains = true;
+    await b.pass(300);
+    expect((await now()).state).toBe('drained');
   });
 
   it('says what is in the way, and expires with that', async () => {

@@ -1,6 +1,6 @@
 /** What the chart draws of what is known: time without an observation is a gap, and never a line across it. */
 import type { VerdictJson } from '../../port.js';
-import { askedOf } from '../../../live/condition-words.js';
+import { tightestBound } from '../../../live/condition-words.js';
 import type { LagPoint } from '../../../live/model.js';
 import { durationText } from '../../../live/words.js';
 
@@ -19,6 +19,8 @@ export interface LagBound {
   heldSince: number | null;
 }
 
+/** What a gate may set a bound to. */
+const LAGS = ['forward.lag', 'reverse.lag', 'active.lag', 'standby.lag'] as const;
 /** At most so much is shown, and at least so much, however little is known yet. */
 const SHOWN_S = 900;
 const LEAST_S = 120;
@@ -71,14 +73,11 @@ function bySecond(points: readonly LagPoint[], from: number): Map<number, number
 
 /** The bound that a gate sets to the lag of a link, the tightest of several; null when it sets none. */
 export function lagBound(verdict: VerdictJson | null, nowS: number): LagBound | null {
-  const bounds = (verdict?.conditions ?? []).flatMap((c): LagBound[] => {
-    const asked = askedOf(c.text);
-    if (asked === null || !/^(forward|reverse|active|standby)\.lag$/.test(asked.signal)) return [];
-    if (asked.op !== '<' && asked.op !== '<=') return [];
-    const holds = c.state === 'held' || c.state === 'holding';
-    const needs = c.needs_seconds > 0 ? ` for ${durationText(c.needs_seconds)}` : '';
-    const text = `${asked.fn === null ? '' : `${asked.fn} `}${asked.signal} ${asked.op} ${asked.thresholdText}${needs}`;
-    return [{ seconds: asked.threshold, text, heldSince: holds ? nowS - c.held_seconds : null }];
-  });
-  return bounds.reduce<LagBound | null>((a, b) => (a === null || b.seconds < a.seconds ? b : a), null);
+  const bound = tightestBound(verdict?.conditions ?? [], LAGS);
+  if (bound === null) return null;
+  const { asked, condition: c } = bound;
+  const holds = c.state === 'held' || c.state === 'holding';
+  const needs = c.needs_seconds > 0 ? ` for ${durationText(c.needs_seconds)}` : '';
+  const text = `${asked.fn === null ? '' : `${asked.fn} `}${asked.signal} ${asked.op} ${asked.thresholdText}${needs}`;
+  return { seconds: asked.threshold, text, heldSince: holds ? nowS - c.held_seconds : null };
 }

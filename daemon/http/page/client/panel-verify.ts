@@ -41,9 +41,11 @@ export function verifyPanel({ verify, known, nowMs, chosen, choose }: VerifyPart
       h(
         'span',
         {},
-        tables.length === 0
-          ? ''
-          : `${good} of ${plural(tables.length, 'table')} match${bad === 0 ? '' : `, ${bad} differ`}`,
+        !known
+          ? 'as last known'
+          : tables.length === 0
+            ? ''
+            : `${good} of ${plural(tables.length, 'table')} match${bad === 0 ? '' : `, ${bad} differ`}`,
       ),
     ),
     h(
