@@ -5,26 +5,22 @@ import { PanelBuilder as TableBuilder } from '@grafana/grafana-foundation-sdk/ta
 import { dashboard, limitVariable, linkVariable, migrationVariable, numbered, transitions } from './frame.js';
 import { addBacklog } from './migration-drain.js';
 import { addEvidence } from './migration-evidence.js';
+import { againstLimit, HEARTBEAT_LAG, joined } from './panels.js';
 import {
   byLink,
   DIRECTION_WORDS,
   framed,
   GATE_WORDS,
-  greyed,
-  LIMIT_LINE,
   lines,
   mapped,
-  now,
   OUGHT,
   OUGHT_NOT,
-  refId,
   stat,
   steps,
   timeline,
-  valueOf,
   type StatLook,
 } from './look.js';
-import { direction, fresh, gateStates, ofMigration, unknownSignals, worstOrUnknown, worstSignals } from './promql.js';
+import { direction, fresh, gateStates, ofMigration, worstOrUnknown, worstSignals } from './promql.js';
 
 /** Builds it. */
 export function migration(): Dashboard {
@@ -129,11 +125,11 @@ function addGates(builder: DashboardBuilder): void {
 function holds(): TableBuilder {
   const held = `min by (gate) (${fresh(ofMigration('lockgate_gate_held_seconds'))})`;
   const needs = `max by (gate) (${fresh(ofMigration('lockgate_gate_needs_seconds'))})`;
-  const columns: readonly (readonly [string, string])[] = [
-    ['state', `max by (gate) (${gateStates()})`],
-    ['has held', held],
-    ['has to hold', needs],
-    ['still', `clamp_min(${needs} - ${held}, 0)`],
+  const columns = [
+    { name: 'state', expr: `max by (gate) (${gateStates()})` },
+    { name: 'has held', expr: held },
+    { name: 'has to hold', expr: needs },
+    { name: 'still', expr: `clamp_min(${needs} - ${held}, 0)` },
   ];
   const panel = framed(
     new TableBuilder(),
@@ -146,21 +142,10 @@ function holds(): TableBuilder {
     },
     '–',
   ).cellHeight(common.TableCellHeight.Sm);
-  columns.forEach(([, expr], i) => panel.withTarget(now({ expr }, refId(i), true)));
-  panel
-    .withTransformation({ id: 'merge', options: {} })
-    .withTransformation({
-      id: 'organize',
-      options: {
-        excludeByName: { Time: true },
-        indexByName: Object.fromEntries(['gate', ...columns.map((_, i) => valueOf(i))].map((n, i) => [n, i])),
-        renameByName: Object.fromEntries(columns.map(([n], i) => [valueOf(i), n])),
-      },
-    })
-    .overrideByName('state', [
-      { id: 'mappings', value: mapped(GATE_WORDS) },
-      { id: 'custom.cellOptions', value: { type: 'color-text' } },
-    ]);
+  joined(panel, 'gate', columns).overrideByName('state', [
+    { id: 'mappings', value: mapped(GATE_WORDS) },
+    { id: 'custom.cellOptions', value: { type: 'color-text' } },
+  ]);
   for (const name of ['has held', 'has to hold', 'still']) {
     panel.overrideByName(name, [
       { id: 'unit', value: 's' },
@@ -176,50 +161,29 @@ function addLag(builder: DashboardBuilder): void {
   builder
     .withRow(new RowBuilder('Lag'))
     .withPanel(
-      greyed(
-        byLink(
-          lines(
-            {
-              title: 'Lag by heartbeat',
-              about:
-                'How late a row arrives, upper bound, worst daemon. While nothing arrives it grows by a second per second. Grey with a gap: unknown, which is not 0. The dashed line is the variable "lag limit".',
-              width: 12,
-              height: 9,
-            },
-            [
-              {
-                expr: `max by (link) (${fresh(ofMigration('lockgate_lag_seconds', 'link=~"$link"'))})`,
-                legend: '{{link}}',
-              },
-              { expr: 'vector($lag_limit)', legend: 'lag limit', id: 'limit' },
-              { expr: unknownSignals('($link).lag'), legend: '{{signal}} unknown', id: 'unknown' },
-            ],
-            { unit: 's' },
-          ),
-        ).overrideByQuery('limit', LIMIT_LINE),
-        'unknown',
+      againstLimit(
+        {
+          title: 'Lag by heartbeat',
+          about:
+            'How late a row arrives, upper bound, worst daemon. While nothing arrives it grows by a second per second. Grey with a gap: unknown, which is not 0. The dashed line is the variable "lag limit".',
+          width: 12,
+          height: 9,
+        },
+        HEARTBEAT_LAG,
+        '($link).lag',
       ),
     )
     .withPanel(
-      greyed(
-        byLink(
-          lines(
-            {
-              title: 'Lag by position',
-              about:
-                'Until every flow has applied what the source had, the worst flow. It has to tell the same story as the lag by heartbeat. Grey: unknown; with DMS it always is.',
-              width: 12,
-              height: 9,
-            },
-            [
-              { expr: worstSignals('($link).lag_by_position'), legend: '{{signal}}' },
-              { expr: 'vector($lag_limit)', legend: 'lag limit', id: 'limit' },
-              { expr: unknownSignals('($link).lag_by_position'), legend: '{{signal}} unknown', id: 'unknown' },
-            ],
-            { unit: 's' },
-          ),
-        ).overrideByQuery('limit', LIMIT_LINE),
-        'unknown',
+      againstLimit(
+        {
+          title: 'Lag by position',
+          about:
+            'Until every flow has applied what the source had, the worst flow. It has to tell the same story as the lag by heartbeat. Grey: unknown; with DMS it always is.',
+          width: 12,
+          height: 9,
+        },
+        { expr: worstSignals('($link).lag_by_position'), legend: '{{signal}}' },
+        '($link).lag_by_position',
       ),
     )
     .withPanel(

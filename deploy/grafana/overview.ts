@@ -3,25 +3,19 @@ import * as common from '@grafana/grafana-foundation-sdk/common';
 import { RowBuilder, type Dashboard } from '@grafana/grafana-foundation-sdk/dashboard';
 import { PanelBuilder as TableBuilder } from '@grafana/grafana-foundation-sdk/table';
 import { dashboard, limitVariable, linkVariable, migrationsVariable, numbered, transitions, UID } from './frame.js';
+import { againstLimit, HEARTBEAT_LAG, joined } from './panels.js';
 import {
-  byLink,
   COLOUR,
   DIRECTION_WORDS,
   FENCE_WORDS,
   framed,
   GATE_WORDS,
-  greyed,
-  LIMIT_LINE,
-  lines,
   mapped,
-  now,
   OR_UNKNOWN,
   OUGHT_NOT,
-  refId,
   stat,
   steps,
   timeline,
-  valueOf,
   type Words,
 } from './look.js';
 import {
@@ -33,7 +27,6 @@ import {
   gatesIn,
   ofDaemon,
   ofMigration,
-  unknownSignals,
   worstOrUnknown,
 } from './promql.js';
 
@@ -149,28 +142,16 @@ export function overview(): Dashboard {
         ),
       )
       .withPanel(
-        greyed(
-          byLink(
-            lines(
-              {
-                title: 'Lag of $migration',
-                about:
-                  'How late a row arrives, by the heartbeat, upper bound, worst daemon. Grey with a gap: unknown, which is not 0. The dashed line is the variable "lag limit" and no threshold of a gate.',
-                width: 10,
-                height: 9,
-              },
-              [
-                {
-                  expr: `max by (link) (${fresh(ofMigration('lockgate_lag_seconds', 'link=~"$link"'))})`,
-                  legend: '{{link}}',
-                },
-                { expr: 'vector($lag_limit)', legend: 'lag limit', id: 'limit' },
-                { expr: unknownSignals('($link).lag'), legend: '{{signal}} unknown', id: 'unknown' },
-              ],
-              { unit: 's' },
-            ),
-          ).overrideByQuery('limit', LIMIT_LINE),
-          'unknown',
+        againstLimit(
+          {
+            title: 'Lag of $migration',
+            about:
+              'How late a row arrives, by the heartbeat, upper bound, worst daemon. Grey with a gap: unknown, which is not 0. The dashed line is the variable "lag limit" and no threshold of a gate.',
+            width: 10,
+            height: 9,
+          },
+          HEARTBEAT_LAG,
+          '($link).lag',
         ),
       )
       .build(),
@@ -191,28 +172,17 @@ function table(): TableBuilder {
   )
     .cellHeight(common.TableCellHeight.Lg)
     .filterable(false);
-  COLUMNS.forEach(({ expr }, i) => panel.withTarget(now({ expr }, refId(i), true)));
-  panel
-    .withTransformation({ id: 'merge', options: {} })
-    .withTransformation({
-      id: 'organize',
-      options: {
-        excludeByName: { Time: true },
-        indexByName: Object.fromEntries(['migration', ...COLUMNS.map((_, i) => valueOf(i))].map((n, i) => [n, i])),
-        renameByName: Object.fromEntries(COLUMNS.map(({ name }, i) => [valueOf(i), name])),
-      },
-    })
-    .overrideByName('migration', [
-      {
-        id: 'links',
-        value: [
-          {
-            title: 'this migration',
-            url: `/d/${UID.migration}?\${__url_time_range}&\${datasource:queryparam}&var-migration=\${__value.raw}`,
-          },
-        ],
-      },
-    ]);
+  joined(panel, 'migration', COLUMNS).overrideByName('migration', [
+    {
+      id: 'links',
+      value: [
+        {
+          title: 'this migration',
+          url: `/d/${UID.migration}?\${__url_time_range}&\${datasource:queryparam}&var-migration=\${__value.raw}`,
+        },
+      ],
+    },
+  ]);
   for (const { name, unit = 'short', words = OR_UNKNOWN, bad = null } of COLUMNS) {
     panel.overrideByName(name, [
       { id: 'unit', value: unit },

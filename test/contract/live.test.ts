@@ -2,18 +2,17 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { follow } from '../../daemon/live/follow.js';
 import { nothing, type Model } from '../../daemon/live/model.js';
 import { fenceShown, gateShown, isLive, signalShown } from '../../daemon/live/shown.js';
-import { Telling } from '../../daemon/telling.js';
 import { fence, signal, verdict } from '../support/fake-port.js';
 import { daemonConfig, startServer, tokens, type Running } from '../support/http-server.js';
-import { fetching, REAL } from '../support/live-client.js';
+import { fetching, REAL, tellNow } from '../support/live-client.js';
 
 let running: Running;
 let stop: AbortController;
-let timer: NodeJS.Timeout | undefined;
+let endTelling: () => void;
 
 afterEach(async () => {
   stop.abort();
-  clearInterval(timer);
+  endTelling();
   await running.server.close(1000);
 });
 
@@ -21,13 +20,7 @@ afterEach(async () => {
 async function start(token?: string) {
   running = await startServer(token === undefined ? {} : { config: daemonConfig({ auth: { tokens: tokens().list } }) });
   const { port, url } = running;
-  const of = port.verdict.bind(port);
-  port.verdict = (gate) => {
-    const known = of(gate);
-    return known && { ...known, evaluated_at: new Date().toISOString() };
-  };
-  const telling = new Telling(port, { publish: (e, d) => void port.publish(e, d), pass: (e, d) => port.pass(e, d) });
-  timer = setInterval(() => telling.tell(), 100);
+  endTelling = tellNow(port);
   stop = new AbortController();
   let model: Model = nothing(REAL.now());
   let asked = 0;
@@ -93,7 +86,7 @@ describe('a client that follows a daemon', () => {
   it('shows nothing as open that is not confirmed any more', async () => {
     const client = await start();
     await expect.poll(() => client.state('all-shards'), soon).toBe('open');
-    clearInterval(timer);
+    endTelling();
     running.port.verdict = () => undefined;
     await expect.poll(() => client.state('all-shards'), soon).toBe('unknown');
   });

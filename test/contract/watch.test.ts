@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Terminal } from '../../daemon/cli/io.js';
 import { runCli } from '../../daemon/cli/program.js';
-import { Telling } from '../../daemon/telling.js';
 import { FakeIo, noBackend } from '../support/fake-io.js';
 import { verdict } from '../support/fake-port.js';
 import { daemonConfig, startServer, tokens, type Running } from '../support/http-server.js';
+import { tellNow } from '../support/live-client.js';
 
 let running: Running;
-let timer: NodeJS.Timeout;
+let endTelling: () => void;
 
 /** A terminal that keeps what was typed for whoever listens, and what must be written at the end. */
 class FakeTerminal implements Terminal {
@@ -51,17 +51,11 @@ function screenOf(written: string): string {
 beforeEach(async () => {
   running = await startServer();
   const { port } = running;
-  const of = port.verdict.bind(port);
-  port.verdict = (gate) => {
-    const known = of(gate);
-    return known && { ...known, evaluated_at: new Date().toISOString() };
-  };
-  const telling = new Telling(port, { publish: (e, d) => void port.publish(e, d), pass: (e, d) => port.pass(e, d) });
-  timer = setInterval(() => telling.tell(), 100);
+  endTelling = tellNow(port);
 });
 
 afterEach(async () => {
-  clearInterval(timer);
+  endTelling();
   await running.server.close(1000);
 });
 

@@ -7,28 +7,17 @@ import { validate } from 'dockerfile-utils';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort, sendSignal, waitFor } from '../../deploy/demo/run-folder.js';
 import { buildImage, type Container, type Image } from '../support/deploy/image.js';
+import { deployedConfig } from '../support/deploy/config.js';
 import { withoutImage } from '../support/flavours.js';
 
 const root = new URL('../../', import.meta.url).pathname;
 const file = join(root, 'deploy/docker/Dockerfile');
 
-const config = (port: number, more = ''): string => `
-daemon:
-  id: image
+const config = (port: number, more = ''): string =>
+  deployedConfig(`  id: image
   listen: 0.0.0.0:${port}
   auth: { tokens: [{ name: test, token: 'a-token-of-the-test', role: operator }] }
-${more}
-store: { path: /var/lib/lockgate/lockgate.db }
-databases:
-  onprem: { engine: postgres, url: 'postgres://lockgate:secret@127.0.0.1:1/shop' }
-  aws: { engine: postgres, url: 'postgres://lockgate:secret@127.0.0.1:2/shop' }
-migrations:
-  shop:
-    source: onprem
-    target: aws
-    forward: { via: postgres-logical, subscription: shop_sub }
-    gates: { flip-writes: { require: ['forward.lag < 2s for 10s'] } }
-`;
+${more}`);
 
 describe.skipIf(withoutImage)('the image', () => {
   let image: Image;

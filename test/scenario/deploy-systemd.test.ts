@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { waitFor } from '../../deploy/demo/run-folder.js';
+import { deployedConfig } from '../support/deploy/config.js';
 import { withoutImage } from '../support/flavours.js';
 import { must } from '../support/deploy/sandbox.js';
 import { systemdRoot, type Systemd, type SystemdRoot } from '../support/deploy/systemd.js';
@@ -12,23 +13,11 @@ const root = new URL('../../', import.meta.url).pathname;
 const unit = 'lockgate.service';
 const configFile = '/etc/lockgate/lockgate.yaml';
 
-const config = (id: string): string => `
-daemon:
-  id: ${id}
+const config = (id: string): string =>
+  deployedConfig(`  id: ${id}
   listen: 127.0.0.1:9188
   auth:
-    tokens: [{ name: test, token: '\${file:/run/credentials/lockgate.service/secrets_token}', role: operator }]
-store: { path: /var/lib/lockgate/lockgate.db }
-databases:
-  onprem: { engine: postgres, url: 'postgres://lockgate:secret@localhost:1/shop' }
-  aws: { engine: postgres, url: 'postgres://lockgate:secret@localhost:2/shop' }
-migrations:
-  shop:
-    source: onprem
-    target: aws
-    forward: { via: postgres-logical, subscription: shop_sub }
-    gates: { flip-writes: { require: ['forward.lag < 2s for 10s'] } }
-`;
+    tokens: [{ name: test, token: '\${file:/run/credentials/lockgate.service/secrets_token}', role: operator }]`);
 
 describe.skipIf(withoutImage)('the unit', () => {
   let machine: SystemdRoot;

@@ -1,4 +1,6 @@
 import type { LiveClock, LiveTransport } from '../../daemon/live/follow.js';
+import { Telling } from '../../daemon/telling.js';
+import type { FakePort } from './fake-port.js';
 
 /** Reaches a daemon as the status page does. */
 export function fetching(url: string, token?: string): LiveTransport {
@@ -34,3 +36,15 @@ export const REAL: LiveClock = {
       signal?.addEventListener('abort', end, { once: true });
     }),
 };
+
+/** Has a daemon's verdicts be of now, as those of a real one are, and told every 100 ms; returns what ends that. */
+export function tellNow(port: FakePort): () => void {
+  const of = port.verdict.bind(port);
+  port.verdict = (gate) => {
+    const known = of(gate);
+    return known && { ...known, evaluated_at: new Date().toISOString() };
+  };
+  const telling = new Telling(port, { publish: (e, d) => void port.publish(e, d), pass: (e, d) => port.pass(e, d) });
+  const timer = setInterval(() => telling.tell(), 100);
+  return () => clearInterval(timer);
+}

@@ -70,36 +70,22 @@ export interface Expected {
  */
 export async function promtoolTest(text: string, series: Record<string, string>, expected: Expected[]): Promise<void> {
   const names = [...new Set(promRules(text).flatMap((rule) => (rule.alert === undefined ? [] : [rule.alert])))];
-  await withRules(text, async (folder, file) => {
-    const test = {
-      rule_files: [file],
-      evaluation_interval: `${stepS}s`,
-      tests: [
-        {
-          interval: `${stepS}s`,
-          input_series: Object.entries(series).map(([name, values]) => ({ series: name, values })),
-          alert_rule_test: expected.flatMap(({ at, firing }) =>
-            names.map((name) => ({
-              eval_time: `${at}s`,
-              alertname: name,
-              exp_alerts: (firing[name] ?? []).map((one) => {
-                const { labels = {}, annotations = {} } = alertOf(text, name);
-                return {
-                  exp_labels: { ...labels, ...one.labels },
-                  exp_annotations: Object.fromEntries(
-                    Object.entries(annotations).map(([key, value]) => [key, rendered(value, one)]),
-                  ),
-                };
-              }),
-            })),
-          ),
-        },
-      ],
-    };
-    // JSON is YAML.
-    const testFile = join(folder, 'test.yml');
-    writeFileSync(testFile, JSON.stringify(test));
-    await promtool(['test', 'rules', testFile]);
+  await promtoolRules(text, series, {
+    alert_rule_test: expected.flatMap(({ at, firing }) =>
+      names.map((name) => ({
+        eval_time: `${at}s`,
+        alertname: name,
+        exp_alerts: (firing[name] ?? []).map((one) => {
+          const { labels = {}, annotations = {} } = alertOf(text, name);
+          return {
+            exp_labels: { ...labels, ...one.labels },
+            exp_annotations: Object.fromEntries(
+              Object.entries(annotations).map(([key, value]) => [key, rendered(value, one)]),
+            ),
+          };
+        }),
+      })),
+    ),
   });
 }
 
@@ -113,22 +99,25 @@ export interface ExpectedSamples {
 
 /** Runs `promtool test rules` over expressions and `series` in its own notation, a value every 15 s; throws with what it says. */
 export async function promtoolExpressions(series: Record<string, string>, expected: ExpectedSamples[]): Promise<void> {
-  await withRules('groups: []\n', async (folder, file) => {
+  await promtoolRules('groups: []\n', series, {
+    promql_expr_test: expected.map(({ expr, at, samples }) => ({
+      expr,
+      eval_time: `${at}s`,
+      exp_samples: Object.entries(samples).map(([labels, value]) => ({ labels, value })),
+    })),
+  });
+}
+
+/** One test of promtool over a rules file; `part` is what it expects. */
+async function promtoolRules(text: string, series: Record<string, string>, part: object): Promise<void> {
+  await withRules(text, async (folder, file) => {
+    const input = Object.entries(series).map(([name, values]) => ({ series: name, values }));
     const test = {
       rule_files: [file],
       evaluation_interval: `${stepS}s`,
-      tests: [
-        {
-          interval: `${stepS}s`,
-          input_series: Object.entries(series).map(([name, values]) => ({ series: name, values })),
-          promql_expr_test: expected.map(({ expr, at, samples }) => ({
-            expr,
-            eval_time: `${at}s`,
-            exp_samples: Object.entries(samples).map(([labels, value]) => ({ labels, value })),
-          })),
-        },
-      ],
+      tests: [{ interval: `${stepS}s`, input_series: input, ...part }],
     };
+    // JSON is YAML.
     const testFile = join(folder, 'test.yml');
     writeFileSync(testFile, JSON.stringify(test));
     await promtool(['test', 'rules', testFile]);

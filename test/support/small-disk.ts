@@ -1,5 +1,5 @@
 /** A small file system of its own for a server's files, to be filled up and emptied again. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import {
   chownSync,
   closeSync,
@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { runFolder, serverUser } from '../../deploy/demo/run-folder.js';
+import { readiness } from './mount-holder.js';
 
 const sizeMiB = 16;
 /** Larger ones are somebody's memory: nobody fills those up for a test. */
@@ -78,18 +79,6 @@ async function mountOwn(): Promise<SmallDisk | string> {
     const ended = new Promise((done) => holder.once('close', done));
     holder.stdin.end();
     await ended;
-  });
-}
-
-function readiness(holder: ChildProcess): Promise<string | null> {
-  return new Promise((done) => {
-    let said = '';
-    holder.stdout?.on('data', (chunk: Buffer) => {
-      if (chunk.toString().includes('ready')) done(null);
-    });
-    holder.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    holder.once('error', (error) => done(error.message));
-    holder.once('close', (code) => done(`unshare ended with ${String(code)}: ${said.trim()}`));
   });
 }
 

@@ -8,6 +8,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { childrenOf, waitFor } from '../../../deploy/demo/run-folder.js';
+import { readiness } from '../mount-holder.js';
 
 /** How a command in a sandbox ended. */
 export interface Ended {
@@ -129,15 +130,5 @@ function ended(command: string, args: readonly string[], options: SpawnOptions =
   return new Promise((done, fail) => {
     child.once('error', fail);
     child.once('close', (code) => done({ code, output }));
-  });
-}
-
-function readiness(holder: ChildProcess): Promise<string | null> {
-  return new Promise((done) => {
-    let said = '';
-    holder.stdout?.once('data', () => done(null));
-    holder.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    holder.once('error', (error) => done(error.message));
-    holder.once('close', (code) => done(`unshare ended with ${String(code)}: ${said.trim()}`));
   });
 }
