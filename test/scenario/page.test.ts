@@ -136,6 +136,7 @@ describe.skipIf(withoutChromium)('the status page, in Chromium, over real server
     expect(await texts(wall, '.banner')).toMatch(/^Connection lost, as of \d\d:\d\d:\d\dZ\. Every gate is unknown\./);
     expect(await wall.page.locator('.hero').getAttribute('data-tone')).toBe('unknown');
     expect(await wall.page.locator('[data-action]:enabled').count()).toBe(0);
+    expect(await texts(wall, '#verify-title')).toMatch(/as last known$/);
     expect(await wall.page.locator('[data-condition=held], [data-table=match], [data-tone=open]').count()).toBe(0);
     expect(await wall.axe()).toEqual([]);
     await wall.shot('lost-dark');

@@ -51,6 +51,18 @@ const whole = { columns: 100, rows: 30 };
 const text = (v = view, now = NOW, size = whole, style = PLAIN): string => render(v, now, size, style).join('\n');
 
 describe('a frame of watch', () => {
+  it('holds the lag of the active link against what is asked of it by either name, the tightest first', () => {
+    const conditions = ['active.lag < 5s', 'max(active.lag, 1m) <= 3s', 'standby.lag < 1s', 'active.lag > 1s'];
+    const verdict = verdictOfNow('shop/flip-writes', {
+      state: 'closed',
+      conditions: conditions.map((c) => condition(c, 'broken', { value: 9 })),
+    });
+    const asks = liveModel({ verdicts: [verdict], signals: [signal('forward.lag', 9)] });
+    const shown = text({ ...view, daemons: [{ url: 'http://a', model: asks }] });
+    expect(shown).toMatch(/forward +lag .*needs <= 3s/);
+    expect(shown).not.toMatch(/forward +lag .*needs < 1s/);
+  });
+
   it('shows all that matters', () => {
     const shown = text();
     for (const part of [
